@@ -1,0 +1,105 @@
+"""The compiled configuration: what the processes of a cluster are handed.
+
+The supervisor validates the file with pydantic (`schema.py`), resolves every default and compiles it into these plain,
+frozen dataclasses. They are pickled down the control pipe, so that a frontend needs neither pydantic nor YAML in
+memory. All durations are seconds, all sizes bytes. Secrets (`access_key`) live here: never log a plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+ListenerType = Literal["model", "agent", "prompt"]
+
+RETRYABLE_STATUSES: frozenset[int] = frozenset({408, 429, 500, 502, 503, 504, 529})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPlan:
+    """How one provider's attempts are made and when the next candidate takes over.
+
+    `attempts` counts every try of this provider, the first included. A time-out of None means that only the listener's
+    deadline applies.
+    """
+
+    attempts: int = 1
+    statuses: frozenset[int] = RETRYABLE_STATUSES
+    backoff_base_s: float = 0.25
+    backoff_max_s: float = 5.0
+    retry_after_max_s: float = 10.0
+    per_try_timeout_s: float | None = None
+    first_token_timeout_s: float | None = None
+    idle_timeout_s: float | None = 60.0
+    fallback_models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderPlan:
+    """One entry of `model_providers`, with everything a frontend needs to call it.
+
+    `name` is the unique canonical name (what `/v1/models` shows). `upstream_model` is the bare id sent upstream, empty
+    for a wildcard (then the part after the first `/` of the requested model). `path` is the upstream path of chat
+    completions and may hold `{model}`. `authority` is the Host header. `dialect` is what the upstream speaks.
+    """
+
+    name: str
+    model: str
+    provider: str
+    owned_by: str
+    upstream_model: str
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    authority: str
+    path: str
+    dialect: Literal["chat", "messages", "responses", "converse"] = "chat"
+    access_key: str | None = field(default=None, repr=False)
+    passthrough_auth: bool = False
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    retry: RetryPlan = RetryPlan()
+    wildcard: bool = False
+    internal: bool = False
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerPlan:
+    """One public socket. `timeout_s` is the deadline of a request, all attempts included."""
+
+    name: str
+    type: ListenerType
+    address: str
+    port: int
+    timeout_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsPlan:
+    """Bounds of one frontend process (settings `PLANO_*`)."""
+
+    max_body_bytes: int = 32 * 1024 * 1024
+    max_header_bytes: int = 64 * 1024
+    max_connections: int = 16_384
+    max_in_flight: int = 8_192
+    header_timeout_s: float = 15.0
+    body_timeout_s: float = 60.0
+    keepalive_timeout_s: float = 75.0
+    drain_timeout_s: float = 30.0
+    upstream_idle_connections: int = 512
+    upstream_max_connections: int = 8_192
+    upstream_keepalive_s: float = 60.0
+    dns_refresh_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlan:
+    """Everything a frontend is started with."""
+
+    listeners: tuple[ListenerPlan, ...]
+    providers: tuple[ProviderPlan, ...]
+    aliases: dict[str, str]
+    model_ids: tuple[tuple[str, str], ...]  # (id, owned_by), wildcards expanded: the body of GET /v1/models
+    connect_timeout_s: float = 5.0
+    tls_ca_path: str | None = None
+    limits: LimitsPlan = LimitsPlan()

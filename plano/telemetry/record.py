@@ -1,0 +1,77 @@
+"""The request record: all the telemetry a frontend pays for.
+
+A frontend makes one tuple per request and sends batches of them over ZeroMQ (PUSH) as one msgpack message; the
+telemetry worker (PULL) turns them into metrics, spans and access lines. `Record` names the fields of the tuple, in
+wire order. Adding a field: append it here, fill it in `frontends/exchange.py`, use it in a sink.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+WIRE_VERSION = 1
+
+
+class Attempt(NamedTuple):
+    """One call of an upstream. `status` is 0 when no response head came; `error` is "" on success, else one of the
+    error kinds of `plano/upstreams/failures.py` (connect, timeout, status, ...)."""
+
+    provider: str
+    model: str
+    status: int
+    error: str
+    duration_s: float
+
+
+class Record(NamedTuple):
+    """One request, whatever happened to it.
+
+    `attempts` is empty when the first attempt succeeded (the common case, spelled by `provider`, `model`, `status`).
+    `ttft_s` is the time from the first byte of the request to the first content sent to the client, or None when
+    nothing was relayed. `tokens_*` are None when the upstream did not report usage. `error` is "" or the error code
+    the client saw. `client_gone`: the client left before the answer was complete.
+    """
+
+    request_id: str
+    trace_id: str
+    parent_span_id: str
+    span_id: str
+    listener: str
+    method: str
+    path: str
+    requested_model: str
+    provider: str
+    model: str
+    status: int
+    error: str
+    streaming: bool
+    client_gone: bool
+    started_unix_s: float
+    duration_s: float
+    ttft_s: float | None
+    bytes_in: int
+    bytes_out: int
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    tokens_reasoning: int | None
+    attempts: tuple[Attempt, ...]
+
+
+class FrontendState(NamedTuple):
+    """What a frontend says about itself with every batch. Totals count from its start; `in_flight` is by listener."""
+
+    frontend: int
+    pid: int
+    in_flight: dict[str, int]
+    connections: dict[str, int]
+    dropped_records_total: int
+    loop_lag_s: float
+
+
+class Batch(NamedTuple):
+    """One message on the bus. `records` hold `Record` tuples (as lists after msgpack)."""
+
+    version: int
+    state: FrontendState
+    records: list[Any]
