@@ -1,0 +1,135 @@
+"""`model_providers`, `model_aliases`: the models that clients may ask for, and how each is called."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from plano.config.schema.quantities import Duration, PositiveDuration
+from plano.config.schema.routing import InlinePreference
+from plano.config.schema.section import HttpUrl, Integer, Section, Text
+
+ProviderInterface = Literal[
+    "plano",
+    "deepseek",
+    "groq",
+    "mistral",
+    "openai",
+    "xiaomi",
+    "gemini",
+    "chatgpt",
+    "digitalocean",
+    "vercel",
+    "openrouter",
+    "edenai",
+    "moonshotai",
+]
+
+Status = Annotated[Integer, Field(ge=400, le=599)]
+
+
+class Backoff(Section):
+    """The pause before a retry: it doubles with each, and is drawn at random between 0 and that."""
+
+    base: PositiveDuration | None = Field(None, description="Pause before the first retry. Default: 250ms.")
+    max: PositiveDuration | None = Field(None, description="Longest pause. Default: 5s.")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Backoff:
+        if self.base is not None and self.max is not None and self.base > self.max:
+            raise ValueError("`base` must not be longer than `max`")
+        return self
+
+
+class RetryPolicy(Section):
+    """How the attempts at one provider are made, and what takes over when they fail."""
+
+    attempts: Annotated[Integer, Field(ge=1, le=100)] | None = Field(
+        None,
+        description="How often a request is tried at this provider, the first time included. "
+        "Default: `max_retries` of the model listener plus one, or 1.",
+    )
+    on_statuses: list[Status] | None = Field(
+        None,
+        description="Upstream statuses that count as failures. Default: 408, 429, 500, 502, 503, 504, 529; "
+        "where `max_retries` of the listener is set, 408, 429 and every 5xx.",
+    )
+    backoff: Backoff | None = Field(None, description="The pause between attempts.")
+    retry_after_max: Duration | None = Field(
+        None,
+        description="Longest `Retry-After` that is waited for; after a longer one the next candidate is tried. Default: 10s.",
+    )
+    per_try_timeout: PositiveDuration | None = Field(
+        None, description="Longest time of one attempt until its answer has begun. Default: the listener's timeout."
+    )
+    first_token_timeout: PositiveDuration | None = Field(
+        None, description="Longest time until the first event of a stream. Default: the listener's timeout."
+    )
+    idle_timeout: PositiveDuration | None = Field(
+        None, description="Longest silence within an answer that has begun. Default: 60s."
+    )
+    fallback_models: list[Text] | None = Field(
+        None, description="Models or aliases that are tried next, in this order, when this provider has failed."
+    )
+
+
+class ModelProvider(Section):
+    """One model, or with `provider/*` all models of a provider, and how it is called."""
+
+    model: Text = Field(
+        description="`provider/model-id`, for example `openai/gpt-4o`; `provider/*` stands for all its models."
+    )
+    name: Text | None = Field(None, description="Unique name that clients may ask for. Default: `model`.")
+    access_key: str | None = Field(
+        None, repr=False, description="API key of the provider; usually `$VARIABLE`, never the key itself."
+    )
+    default: bool = Field(
+        False, description="Serves requests that name no model. At most one provider, and not a wildcard."
+    )
+    base_url: HttpUrl | None = Field(
+        None,
+        repr=False,
+        description="Where the provider is reached, when not at its public address. A path replaces the `/v1` of the "
+        "upstream path. Needed by providers without a public address and by unknown ones.",
+    )
+    passthrough_auth: bool = Field(
+        False, description="Send the client's own credential upstream, in the provider's scheme, and not `access_key`."
+    )
+    http_host: Text | None = Field(None, description="Host header sent upstream. Default: the host that is called.")
+    provider_interface: ProviderInterface | None = Field(
+        None, description="Which known provider an unknown one behaves like. Only for unknown prefixes of `model`."
+    )
+    headers: dict[Text, str] | None = Field(
+        None, repr=False, description="Headers added to every call, last of all: they may replace the authentication."
+    )
+    routing_preferences: list[InlinePreference] | None = Field(
+        None, description="Deprecated, use the top-level `routing_preferences`: the tasks this model is preferred for."
+    )
+    retry_policy: RetryPolicy | None = Field(None, description="Retries, time-outs and fallbacks of this provider.")
+
+    @property
+    def prefix(self) -> str:
+        """The part of `model` before the first `/`."""
+        return self.model.partition("/")[0]
+
+    @property
+    def model_id(self) -> str:
+        """The part of `model` after the first `/`: what the upstream calls the model."""
+        return self.model.partition("/")[2]
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether this stands for all models of the provider."""
+        return self.model_id == "*"
+
+    @property
+    def canonical_name(self) -> str:
+        """The unique name."""
+        return self.name or self.model
+
+
+class ModelAlias(Section):
+    """A name that clients may use for a configured model."""
+
+    target: Text = Field(description="A configured model: its `model`, or the part of it after the `/`.")
