@@ -1,0 +1,92 @@
+"""What the telemetry worker knows of the processes of the cluster: from the supervisor, and from the frontends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from plano.telemetry.record import FrontendState
+
+SILENT_AFTER_S = 15.0  # a frontend reports every few seconds even when idle
+
+
+@dataclass(slots=True)
+class _Reported:
+    """The last state of a frontend and when it came. `dropped_before` counts the frontends that had its index."""
+
+    state: FrontendState
+    seen: float
+    dropped_before: int
+
+
+class ClusterPicture:
+    """Children as the supervisor describes them, and the frontends' own numbers.
+
+    Times are monotonic seconds, given by the caller.
+    """
+
+    def __init__(self) -> None:
+        self.children: list[dict[str, Any]] = []
+        self.is_draining = False
+        self._reported: dict[int, _Reported] = {}
+        self._gone: set[int] = set()
+
+    def update(self, children: list[dict[str, Any]], is_draining: bool) -> None:
+        """The supervisor's newest picture. Numbers of a frontend process that is no more are no longer shown."""
+        self.children = children
+        self.is_draining = is_draining
+        pids = {child["index"]: child["pid"] for child in children if child["role"] == "frontend"}
+        self._gone = {
+            index for index, reported in self._reported.items() if index in pids and pids[index] != reported.state.pid
+        }
+
+    def report(self, fields: Any, now: float) -> None:
+        """A frontend's state, off the wire. Raises ValueError or TypeError when it is none."""
+        state = FrontendState(*fields)
+        _check_state(state)
+        before = self._reported.get(state.frontend)
+        dropped_before = 0
+        if before is not None:
+            dropped_before = before.dropped_before
+            if before.state.pid != state.pid:
+                dropped_before += before.state.dropped_records_total
+        self._reported[state.frontend] = _Reported(state, now, dropped_before)
+        self._gone.discard(state.frontend)
+
+    def live_frontends(self, now: float) -> list[FrontendState]:
+        """The frontends that have spoken lately, in order."""
+        return [
+            reported.state
+            for index, reported in sorted(self._reported.items())
+            if index not in self._gone and now - reported.seen <= SILENT_AFTER_S
+        ]
+
+    def dropped_records(self) -> dict[int, int]:
+        """Records dropped by frontend index, over all processes that had it."""
+        return {
+            index: reported.dropped_before + reported.state.dropped_records_total
+            for index, reported in sorted(self._reported.items())
+        }
+
+    def not_ready(self) -> list[dict[str, Any]]:
+        """The frontends that do not take requests now, and why."""
+        return [
+            {"child": child["name"], "state": child["state"]}
+            for child in self.children
+            if child["role"] == "frontend" and child["state"] != "ready"
+        ]
+
+    def is_ready(self) -> bool:
+        """Whether every frontend takes requests and the cluster means to go on."""
+        return bool(self.children) and not self.is_draining and not self.not_ready()
+
+
+def _check_state(state: FrontendState) -> None:
+    counts = (state.frontend, state.pid, state.dropped_records_total)
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError("frontend, pid and dropped_records_total are counts")
+    for gauge in (state.in_flight, state.connections):
+        if not all(isinstance(listener, str) and isinstance(value, int) for listener, value in gauge.items()):
+            raise ValueError("a gauge is a map of listener to number")
+    if not isinstance(state.loop_lag_s, (int, float)):
+        raise TypeError("loop_lag_s is seconds")

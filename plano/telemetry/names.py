@@ -1,0 +1,89 @@
+"""The metrics of Plano: names, help texts, labels and buckets. docs and dashboards follow this list."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class MetricName(NamedTuple):
+    """One metric family. `name` of a counter is without `_total`."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+REQUESTS = MetricName(
+    "plano_requests", "Requests that ended, whatever happened to them.", ("listener", "provider", "model", "status")
+)
+REQUEST_DURATION = MetricName(
+    "plano_request_duration_seconds",
+    "From the first byte of the request to the last byte of the answer.",
+    ("listener", "provider", "model"),
+)
+TIME_TO_FIRST_TOKEN = MetricName(
+    "plano_time_to_first_token_seconds",
+    "Streams: from the first byte of the request to the first content sent to the client.",
+    ("provider", "model"),
+)
+TIME_PER_OUTPUT_TOKEN = MetricName(
+    "plano_time_per_output_token_seconds",
+    "Streams: mean time between output tokens after the first.",
+    ("provider", "model"),
+)
+TOKENS = MetricName("plano_tokens", "Tokens that the upstreams reported.", ("provider", "model", "kind"))
+USAGE_MISSING = MetricName(
+    "plano_usage_missing", "Complete 2xx answers in which the upstream reported no usage.", ("provider", "model")
+)
+ATTEMPTS = MetricName(
+    "plano_attempts",
+    "Calls of upstreams. The outcome is ok, status_<code>, or the kind of failure.",
+    ("provider", "model", "outcome"),
+)
+RETRIES = MetricName(
+    "plano_retries", "Attempts that followed a failed one at the same model.", ("provider", "model", "reason")
+)
+FAILOVERS = MetricName("plano_failovers", "Moves to the next candidate.", ("from_provider", "to_provider", "reason"))
+CLIENT_DISCONNECTS = MetricName(
+    "plano_client_disconnects", "Clients that left before their answer was complete.", ("listener",)
+)
+HTTP_ERRORS = MetricName("plano_http_errors", "Errors as the client saw them.", ("listener", "code"))
+IN_FLIGHT = MetricName("plano_in_flight_requests", "Requests being served now.", ("listener",))
+CONNECTIONS = MetricName("plano_client_connections", "Open client connections.", ("listener",))
+CHILD_RESTARTS = MetricName("plano_child_restarts", "Child processes started again after a death.", ("child",))
+CHILDREN_UP = MetricName("plano_children_up", "Child processes that are ready.", ("role",))
+DROPPED_RECORDS = MetricName(
+    "plano_dropped_records", "Request records a frontend dropped because the bus was full.", ("frontend",)
+)
+LOOP_LAG = MetricName(
+    "plano_frontend_loop_lag_seconds", "How late the event loop of a frontend ran its last timer.", ("frontend",)
+)
+BUS_MALFORMED = MetricName("plano_bus_malformed", "Messages or records on the bus that could not be read.")
+BUILD_INFO = MetricName("plano_build_info", "Always 1.", ("version",))
+
+DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+FIRST_TOKEN_BUCKETS_S = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.5,
+    5.0,
+    10.0,
+    20.0,
+    30.0,
+    60.0,
+    120.0,
+)
+OUTPUT_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0)
+
+TOKEN_KINDS = ("input", "output", "cached", "reasoning")
+
+NO_MODEL = "none"
+OTHER = "other"

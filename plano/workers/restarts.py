@@ -1,0 +1,42 @@
+"""When a child that died is started again. Pure: no clocks, no processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionPolicy:
+    """The times of supervision, all in seconds.
+
+    A child is pinged every `ping_interval_s` and killed when it has been silent for `hang_timeout_s`, or is not ready
+    `start_timeout_s` after its start. A death within `short_life_s` of the start counts as one in a row.
+    """
+
+    ping_interval_s: float = 1.0
+    hang_timeout_s: float = 10.0
+    start_timeout_s: float = 30.0
+    short_life_s: float = 10.0
+    backoff_first_s: float = 0.25
+    backoff_max_s: float = 5.0
+    start_attempts: int = 3
+    kill_grace_s: float = 2.0
+    telemetry_drain_s: float = 5.0
+
+
+class RestartBackoff:
+    """The delays of one child's restarts: none the first time, then doubling while it keeps dying young."""
+
+    def __init__(self, policy: SupervisionPolicy) -> None:
+        self._policy = policy
+        self._deaths_in_a_row = 0
+
+    def delay_after(self, lifetime_s: float) -> float:
+        """Seconds to wait before the next start, given how long the child has lived."""
+        if lifetime_s >= self._policy.short_life_s:
+            self._deaths_in_a_row = 0
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row == 1:
+            return 0.0
+        delay: float = self._policy.backoff_first_s * 2 ** min(self._deaths_in_a_row - 2, 16)
+        return min(delay, self._policy.backoff_max_s)

@@ -1,0 +1,235 @@
+"""The supervisor: owns the life of the cluster, from the first socket to the last record.
+
+Signals are only queued by their handlers; `run` takes them from the queue. `shutdown` is the order in which a cluster
+ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plano.config.plan import ClusterPlan
+from plano.workers.boot import ChildBoot, FrontendBoot, LogFormat, TelemetryBoot
+from plano.workers.failures import StartError
+from plano.workers.restarts import SupervisionPolicy
+from plano.workers.rundir import ClusterInfo, RunDir
+from plano.workers.slots import Slot
+from plano.workers.sockets import BoundListener, bind_admin, bind_listeners, close_listeners
+
+log = logging.getLogger(__name__)
+
+FRONTEND_ENTRY = "plano.frontends.process:serve"
+TELEMETRY_ENTRY = "plano.workers.telemetry:serve"
+DEFAULT_POLICY = SupervisionPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """What to run. `admin` is (host, port); `workers` the number of frontends; `config_path` only for show."""
+
+    plan: ClusterPlan = field(repr=False)
+    workers: int
+    admin: tuple[str, int]
+    run_dir: Path
+    version: str
+    config_path: str | None = None
+    log_level: str = "info"
+    log_format: LogFormat = "text"
+    policy: SupervisionPolicy = DEFAULT_POLICY
+    frontend_entry: str = FRONTEND_ENTRY
+    telemetry_entry: str = TELEMETRY_ENTRY
+
+
+class Supervisor:
+    """Runs one cluster in this process' event loop, in the main thread.
+
+    `on_ready` is called (and awaited, beside the cluster) once everything is ready; `request_stop` ends the cluster as
+    SIGTERM does.
+    """
+
+    def __init__(self, spec: ClusterSpec, on_ready: Callable[[ClusterInfo], Awaitable[None]]) -> None:
+        self._spec = spec
+        self._on_ready = on_ready
+        self._run_dir = RunDir(spec.run_dir)
+        self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._listeners: list[BoundListener] = []
+        self._frontends: list[Slot] = []
+        self._telemetry: Slot | None = None
+        self._admin_socket: socket.socket | None = None
+        self._draining = False
+
+    async def run(self) -> int:
+        """Starts the cluster, keeps it and ends it. Returns the exit status: 0 after an orderly end, 1 after a second
+        signal. Raises StartError, with nothing left behind."""
+        self._listen_to_signals()
+        self._run_dir.acquire()
+        try:
+            info = self._start()
+            if not await self._until_ready():
+                return await self._shutdown_or_give_up()
+            self._run_dir.publish(info)
+            return await self._until_stopped(info)
+        finally:
+            self._release()
+
+    def request_stop(self) -> None:
+        """What SIGTERM does."""
+        self._signals.put_nowait(signal.SIGTERM)
+
+    async def shutdown(self) -> None:
+        """The orderly end: nothing accepted is lost, and the last records are counted."""
+        self._draining = True
+        self._tell_telemetry()
+        close_listeners(self._listeners)
+        await self._drain_frontends()
+        await self._drain_telemetry()
+
+    # -- start
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+
+    def _start(self) -> ClusterInfo:
+        spec = self._spec
+        self._admin_socket, admin = bind_admin(*spec.admin)
+        self._listeners = bind_listeners(spec.plan.listeners, spec.workers)
+        ipc_dir = self._run_dir.make_ipc_dir()
+        bus = f"ipc://{ipc_dir / 'telemetry'}"
+        self._telemetry = self._telemetry_slot(TelemetryBoot(spec.version, bus, self._admin_socket.fileno()))
+        self._frontends = [self._frontend_slot(index, bus) for index in range(spec.workers)]
+        # Telemetry first, for it imports the most.
+        for slot in self._slots():
+            slot.start()
+        return ClusterInfo(
+            pid=os.getpid(),
+            version=spec.version,
+            started=time.time(),
+            config=spec.config_path,
+            workers=spec.workers,
+            admin=admin.url,
+            ipc_dir=str(ipc_dir),
+            listeners=[
+                {
+                    "name": listener.plan.name,
+                    "type": listener.plan.type,
+                    "address": listener.address.host,
+                    "port": listener.address.port,
+                    "url": listener.address.url,
+                }
+                for listener in self._listeners
+            ],
+        )
+
+    def _frontend_slot(self, index: int, bus: str) -> Slot:
+        sockets = {listener.plan.name: listener.sockets[index].fileno() for listener in self._listeners}
+        payload = FrontendBoot(index, self._spec.plan, sockets, bus)
+        boot = self._boot(self._spec.frontend_entry, f"frontend {index}", payload)
+        return Slot("frontend", index, boot, list(sockets.values()), self._spec.policy, self._slot_changed)
+
+    def _telemetry_slot(self, payload: TelemetryBoot) -> Slot:
+        boot = self._boot(self._spec.telemetry_entry, "telemetry", payload)
+        return Slot("telemetry", None, boot, [payload.admin_socket], self._spec.policy, self._slot_changed)
+
+    def _boot(self, entry: str, name: str, payload: Any) -> ChildBoot:
+        return ChildBoot(entry, name, f"plano: {name}", payload, self._spec.log_level, self._spec.log_format)
+
+    async def _until_ready(self) -> bool:
+        """Waits for the first readiness of every child. Returns False when a signal came first; raises StartError."""
+        everyone = asyncio.create_task(self._first_readiness(), name="first readiness")
+        signalled = asyncio.create_task(self._signals.get(), name="signal during start")
+        await asyncio.wait([everyone, signalled], return_when=asyncio.FIRST_COMPLETED)
+        if not everyone.done():
+            everyone.cancel()
+            return False
+        if signalled.done():
+            self._signals.put_nowait(signalled.result())
+        signalled.cancel()
+        try:
+            everyone.result()
+        except StartError:
+            await self._kill_everyone()
+            raise
+        return True
+
+    async def _first_readiness(self) -> None:
+        await asyncio.gather(*(slot.was_ready for slot in self._slots()))
+
+    # -- life
+
+    def _slots(self) -> list[Slot]:
+        return [*([self._telemetry] if self._telemetry else []), *self._frontends]
+
+    def _slot_changed(self, slot: Slot) -> None:
+        log.debug("%s is %s", slot.name, slot.state)
+        self._tell_telemetry()
+
+    def _tell_telemetry(self) -> None:
+        """The telemetry worker answers for the cluster on the admin port, so it always has the newest picture."""
+        if self._telemetry is not None:
+            children = [slot.describe() for slot in self._slots()]
+            self._telemetry.send({"type": "cluster", "draining": self._draining, "children": children})
+
+    async def _until_stopped(self, info: ClusterInfo) -> int:
+        announced = asyncio.create_task(self._announce(info), name="announce readiness")
+        try:
+            received = await self._signals.get()
+            log.info("%s: draining", received.name)
+            return await self._shutdown_or_give_up()
+        finally:
+            announced.cancel()
+            await asyncio.wait([announced])
+
+    async def _announce(self, info: ClusterInfo) -> None:
+        try:
+            await self._on_ready(info)
+        except Exception:
+            # What is said about the cluster must not end it.
+            log.exception("the announcement of readiness failed")
+
+    async def _shutdown_or_give_up(self) -> int:
+        """The orderly end, cut short by a second signal."""
+        orderly = asyncio.create_task(self.shutdown(), name="shutdown")
+        signalled = asyncio.create_task(self._signals.get(), name="second signal")
+        await asyncio.wait([orderly, signalled], return_when=asyncio.FIRST_COMPLETED)
+        if orderly.done():
+            signalled.cancel()
+            orderly.result()
+            log.info("stopped")
+            return 0
+        log.warning("%s again: ending at once", signalled.result().name)
+        await self._kill_everyone()
+        await orderly
+        return 1
+
+    # -- end
+
+    async def _drain_frontends(self) -> None:
+        deadline_s = self._spec.plan.limits.drain_timeout_s
+        await asyncio.gather(*(slot.drain(deadline_s) for slot in self._frontends))
+
+    async def _drain_telemetry(self) -> None:
+        """Last: the frontends' last records are on its queue."""
+        if self._telemetry is not None:
+            await self._telemetry.drain(self._spec.policy.telemetry_drain_s)
+
+    async def _kill_everyone(self) -> None:
+        for slot in self._slots():
+            slot.kill()
+        await asyncio.gather(*(slot.drain(0.0) for slot in self._slots()))
+
+    def _release(self) -> None:
+        close_listeners(self._listeners)
+        if self._admin_socket is not None:
+            self._admin_socket.close()
+        self._run_dir.release()
