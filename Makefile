@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
+BENCH ?= --write docs/performance.md
 
 .PHONY: help demo test lint types unit bench load clean
 
@@ -30,6 +31,9 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest -n 4 $(TESTS)
+
+bench: $(STAMP) ## compare with Envoy, nginx and LiteLLM on this machine, write docs/performance.md (15 minutes)
+	$(BIN)/python loadtests/compare.py $(BENCH)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -159,7 +159,8 @@ def run_harness(rig: Rig, command: Sequence[str], limit_s: float) -> None:
 def estimate_s(options: argparse.Namespace, targets: int) -> float:
     """An upper bound of a run's length in seconds: every measurement repeated once for noise, and overhead."""
     one = float(options.seconds) + 20.0  # the load generator gives streams that are under way up to 15 s more
-    return OVERHEAD_S + targets * 30.0 + 2 * options.reps * targets * len(options.tests.split(",")) * one
+    measurements = int(options.reps) * targets * len(options.tests.split(","))
+    return OVERHEAD_S + targets * 30.0 + 2 * measurements * one
 
 
 def read_results(path: Path) -> dict[str, Any]:
