@@ -1,4 +1,4 @@
-"""Runs a supervisor with a role of `roles.py`: `python -m tests.workers.runner JSON`. Prints cluster.json when ready."""
+"""A supervisor with a role of `roles.py`: `python -m tests.workers.runner JSON`. Prints cluster.json when ready."""
 
 from __future__ import annotations
 
