@@ -13,7 +13,7 @@ from plano.workers.control import Control
 
 
 async def answer_pid(boot: FrontendBoot, control: Control) -> None:
-    """An HTTP server: /pid answers with the process id, /slow takes 0.4 s between head and body, /stuck blocks for ever."""
+    """HTTP: /pid answers with the process id, /slow takes 0.4 s between head and body, /stuck blocks for ever."""
     open_requests: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
