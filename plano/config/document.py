@@ -26,10 +26,11 @@ _QUOTED_TEXT = re.compile(r"(alias|anchor|handle|prefix|document) ['\"].*")
 class _Loader(yaml.SafeLoader):
     """The safe loader, without timestamps: `2026-01-01` stays text."""
 
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ def read_document(text: str, file: str, variables: Mapping[str, str]) -> Documen
         message = "is empty" if node is None else "must hold a mapping of keys at the top level"
         hint = "a Plano file begins with `version:` and `listeners:`"
         raise ConfigError([Problem(file, None if node is None else 1, "", message, hint)])
-    data = reader.read(node, ())
+    try:
+        data = reader.read(node, ())
+    except RecursionError:
+        raise ConfigError([Problem(file, None, "", "is nested too deeply")]) from None
     if reader.problems:
         raise ConfigError(reader.problems)
     return Document(file, data, reader.lines, reader.unset, frozenset(reader.filled))
@@ -92,9 +96,15 @@ def _explain_syntax(file: str, error: yaml.MarkedYAMLError) -> Problem:
     # Only the kind of error is repeated, without the names in it: text that is not YAML may well be a secret.
     mark = error.problem_mark or error.context_mark
     problem = _QUOTED_TEXT.sub(r"\1", error.problem or "cannot be parsed")
-    context = f" ({_QUOTED_TEXT.sub(r'\1', error.context)})" if error.context else ""
+    context = _QUOTED_TEXT.sub(r"\1", error.context or "")
     hint = "indent with spaces" if "\\t" in problem else None
-    return Problem(file, mark.line + 1 if mark else None, "", f"not valid YAML: {problem}{context}", hint)
+    return Problem(
+        file,
+        mark.line + 1 if mark else None,
+        "",
+        f"not valid YAML: {problem}{f' ({context})' if context else ''}",
+        hint,
+    )
 
 
 class _Reader:
@@ -113,11 +123,7 @@ class _Reader:
 
     def read(self, node: yaml.Node, path: Path) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
-        self._values += 1
-        if self._values > MAX_VALUES:
-            raise ConfigError(
-                [Problem(self._file, node.start_mark.line + 1, "", f"holds more than {MAX_VALUES} values")]
-            )
+        self._count(node)
         if isinstance(node, yaml.ScalarNode):
             return self._read_scalar(node, path)
         if id(node) in self._open:
@@ -162,6 +168,7 @@ class _Reader:
         if id(source) in self._open:
             self._refuse(source, path, "contains itself")
             return
+        self._count(source)
         self._open.add(id(source))
         for key_node, value_node in source.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -197,6 +204,12 @@ class _Reader:
             f"environment variable {name} is not set",
             f"set it, add it to the .env beside the file, or write $${name} for the text itself",
         )
+
+    def _count(self, node: yaml.Node) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            line = node.start_mark.line + 1
+            raise ConfigError([Problem(self._file, line, "", f"holds more than {MAX_VALUES} values")])
 
     def _refuse(self, node: yaml.Node, path: Path, message: str) -> None:
         self.problems.append(Problem(self._file, node.start_mark.line + 1, render_path(path), message))

@@ -59,9 +59,8 @@ def _locate(details: ErrorDetails, data: Any) -> Path:
         del location[depth]
     path: list[str | int] = []
     for position, step in enumerate(location):
-        if isinstance(data, list) and isinstance(step, int) and step < len(data):
-            data = data[step]
-        elif isinstance(data, dict) and step in data:
+        is_there = step in data if isinstance(data, dict) else isinstance(data, list) and isinstance(step, int)
+        if is_there:
             data = data[step]
         elif not (details["type"] == "missing" and position == len(location) - 1):
             continue

@@ -58,7 +58,7 @@ class RetryPolicy(Section):
     backoff: Backoff | None = Field(None, description="The pause between attempts.")
     retry_after_max: Duration | None = Field(
         None,
-        description="Longest `Retry-After` that is waited for; after a longer one the next candidate is tried. Default: 10s.",
+        description="Longest `Retry-After` that is waited for; a longer one ends the attempts here. Default: 10s.",
     )
     per_try_timeout: PositiveDuration | None = Field(
         None, description="Longest time of one attempt until its answer has begun. Default: the listener's timeout."

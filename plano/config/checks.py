@@ -1,0 +1,103 @@
+"""What the schema alone cannot check: references, uniqueness, and settings that need each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from plano.config.checks_listeners import check_listeners
+from plano.config.checks_providers import check_providers
+from plano.config.checks_routing import check_routing
+from plano.config.migration import Finding, declared_listeners
+from plano.config.problems import suggest
+from plano.config.schema.file import PlanoFile
+
+# Sections that are read and checked, but that nothing acts on yet. A feature that lands takes its section out.
+UNSERVED = (
+    "agents",
+    "filters",
+    "endpoints",
+    "prompt_targets",
+    "prompt_guards",
+    "routing_preferences",
+    "model_metrics_sources",
+    "routing",
+    "prompt_caching",
+    "ratelimits",
+    "tracing",
+    "state_storage",
+    "inference",
+)
+
+
+def check(file: PlanoFile) -> list[Finding]:
+    """Everything that is wrong with a file as it was written (before migration), warnings included."""
+    return [
+        *check_providers(file),
+        *check_listeners(file),
+        *check_routing(file),
+        *_check_targets(file),
+        *_check_tracing(file),
+        *_check_unserved(file),
+    ]
+
+
+def _check_targets(file: PlanoFile) -> Iterator[Finding]:
+    endpoints = set(file.endpoints or ()) | {agent.id for agent in file.agents or ()}
+    names: set[str] = set()
+    defaults = 0
+    for index, target in enumerate(file.prompt_targets or ()):
+        path = ("prompt_targets", index)
+        if target.name in names:
+            yield Finding((*path, "name"), f"prompt target `{target.name}` is used twice")
+        names.add(target.name)
+        defaults += target.default
+        if target.default and defaults > 1:
+            yield Finding((*path, "default"), "only one prompt target can be the default")
+        if target.endpoint is not None and target.endpoint.name not in endpoints:
+            message = f"`{target.endpoint.name}` is neither an endpoint nor an agent"
+            hint = suggest(target.endpoint.name, endpoints) or "add it to `endpoints`"
+            yield Finding((*path, "endpoint", "name"), message, hint)
+    if file.overrides and file.overrides.use_agent_orchestrator and len(file.endpoints or ()) != 1:
+        message = f"needs exactly one entry in `endpoints`, there are {len(file.endpoints or ())}"
+        yield Finding(("overrides", "use_agent_orchestrator"), message)
+    guards = file.prompt_guards.input_guards if file.prompt_guards else None
+    listeners = {listener.name for _, listener in declared_listeners(file)}
+    for index, name in enumerate((guards and guards.jailbreak and guards.jailbreak.listeners) or ()):
+        if name not in listeners:
+            where = ("prompt_guards", "input_guards", "jailbreak", "listeners", index)
+            yield Finding(where, f"`{name}` is not a listener", suggest(name, listeners))
+
+
+def _check_tracing(file: PlanoFile) -> Iterator[Finding]:
+    endpoint = file.tracing.opentracing_grpc_endpoint if file.tracing else None
+    if endpoint is None:
+        return
+    path = ("tracing", "opentracing_grpc_endpoint")
+    try:
+        parts = urlsplit(endpoint)
+        host = parts.hostname if parts.port is None or parts.port > 0 else None
+    except ValueError:
+        yield Finding(path, "is not a valid URL", "write http://host:4317")
+        return
+    if parts.scheme != "http":
+        yield Finding(path, "must start with http://", "OTLP goes over gRPC without TLS: http://host:4317")
+    elif not host:
+        yield Finding(path, "names no host", "write http://host:4317")
+    elif parts.path not in ("", "/"):
+        yield Finding(path, "must not carry a path", "write http://host:4317")
+
+
+def _check_unserved(file: PlanoFile) -> Iterator[Finding]:
+    """One warning for all that is validated ahead of the feature that will serve it."""
+    unserved = [section for section in UNSERVED if getattr(file, section)]
+    for _, listener in declared_listeners(file):
+        if listener.type != "model":
+            unserved.append(f"{listener.type} listener `{listener.name}`")
+        elif listener.filters or listener.output_filters:
+            unserved.append(f"the filters of listener `{listener.name}`")
+        if listener.tls is not None:
+            unserved.append(f"tls of listener `{listener.name}`")
+    if unserved:
+        message = f"read and checked, but without effect in this version: {', '.join(unserved)}"
+        yield Finding((), message, fatal=False)

@@ -1,0 +1,167 @@
+"""A validated configuration and settings, made into the plan that the processes are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, cast
+from urllib.parse import quote, urlsplit
+
+from plano.config.migration import DEFAULT_PORTS, declared_listeners
+from plano.config.names import ModelNames
+from plano.config.plan import RETRYABLE_STATUSES, ClusterPlan, ListenerPlan, ProviderPlan, RetryPlan
+from plano.config.problems import ConfigError, Path, Problem, render_path
+from plano.config.schema.file import PlanoFile
+from plano.config.schema.listeners import Listener
+from plano.config.schema.operations import Overrides
+from plano.config.schema.providers import ModelProvider, RetryPolicy
+from plano.config.settings import Settings
+from plano.upstreams.catalogue import CatalogueEntry, find_provider, list_models
+
+DEFAULT_TIMEOUTS_S = {"model": 300.0, "prompt": 300.0, "agent": 30.0}
+DECLARED_ADDRESS = "0.0.0.0"  # noqa: S104 - what the file's format has always meant
+ADDED_LISTENER = ListenerPlan(
+    "egress_traffic", "model", "127.0.0.1", DEFAULT_PORTS["model"], DEFAULT_TIMEOUTS_S["model"]
+)
+
+
+def compile_plan(config: PlanoFile, settings: Settings) -> ClusterPlan:
+    """The plan of a cluster.
+
+    `config` comes from `loading.load` or `zero.config_from_environment`, so it has passed every check. Raises
+    ConfigError for what is valid but cannot be served safely.
+    """
+    names = ModelNames(config.providers, config.model_aliases)
+    overrides = config.overrides or Overrides()
+    retry = _compile_listener_retry(config)
+    return ClusterPlan(
+        listeners=_compile_listeners(config),
+        providers=tuple(_compile_provider(provider, retry, names) for provider in config.providers),
+        aliases={alias: names.canonical(alias) for alias in config.model_aliases or {}},
+        model_ids=_list_model_ids(config.providers),
+        connect_timeout_s=overrides.upstream_connect_timeout,
+        tls_ca_path=overrides.upstream_tls_ca_path,
+        limits=settings.limits,
+    )
+
+
+def _compile_listeners(config: PlanoFile) -> tuple[ListenerPlan, ...]:
+    listeners = [_compile_listener(path, listener) for path, listener in declared_listeners(config)]
+    if config.providers and not any(listener.type == "model" for listener in listeners):
+        listeners.append(ADDED_LISTENER)
+    return tuple(listeners)
+
+
+def _compile_listener(path: Path, listener: Listener) -> ListenerPlan:
+    if listener.tls is not None:
+        # A socket that was meant to be encrypted must never be opened in the clear.
+        message = "TLS on listeners is not served in this version"
+        hint = "end TLS in front of Plano and remove this section"
+        raise ConfigError([Problem("config", None, render_path((*path, "tls")), message, hint)])
+    return ListenerPlan(
+        name=listener.name,
+        type=listener.type,
+        address=listener.address or DECLARED_ADDRESS,
+        port=listener.port or DEFAULT_PORTS[listener.type],
+        timeout_s=listener.timeout or DEFAULT_TIMEOUTS_S[listener.type],
+    )
+
+
+def _compile_listener_retry(config: PlanoFile) -> RetryPlan:
+    """What providers without a policy of their own get: `max_retries` of the model listener (spec 4.6), or one try."""
+    for _, listener in declared_listeners(config):
+        if listener.type == "model" and listener.max_retries is not None:
+            return RetryPlan(
+                attempts=listener.max_retries + 1,
+                statuses=RETRYABLE_STATUSES | frozenset(range(500, 600)),
+                backoff_base_s=0.5,
+                backoff_max_s=5.0,
+                per_try_timeout_s=30.0,
+            )
+    return RetryPlan()
+
+
+def _compile_retry(policy: RetryPolicy | None, inherited: RetryPlan, names: ModelNames) -> RetryPlan:
+    if policy is None:
+        return inherited
+    base_s, max_s = inherited.backoff_base_s, inherited.backoff_max_s
+    if policy.backoff is not None:
+        # Only one of the two may have been given: the other then makes room for it.
+        base_s = policy.backoff.base or min(base_s, policy.backoff.max or base_s)
+        max_s = policy.backoff.max or max(max_s, base_s)
+    changes: dict[str, object] = {
+        "attempts": policy.attempts,
+        "statuses": None if policy.on_statuses is None else frozenset(policy.on_statuses),
+        "backoff_base_s": base_s,
+        "backoff_max_s": max_s,
+        "retry_after_max_s": policy.retry_after_max,
+        "per_try_timeout_s": policy.per_try_timeout,
+        "first_token_timeout_s": policy.first_token_timeout,
+        "idle_timeout_s": policy.idle_timeout,
+        "fallback_models": tuple(dict.fromkeys(names.canonical(name) for name in policy.fallback_models or ())),
+    }
+    return replace(inherited, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNames) -> ProviderPlan:
+    known = find_provider(provider.prefix)
+    # The schema's interfaces are all in the catalogue, and the checks ask for one where the prefix is not known.
+    entry = known or cast(CatalogueEntry, find_provider(provider.provider_interface or "openai"))
+    parts = urlsplit(provider.base_url or f"https://{entry.host}")
+    scheme = cast(Literal["http", "https"], parts.scheme.lower())
+    host = parts.hostname or entry.host
+    standard_port = 443 if scheme == "https" else 80
+    port = parts.port or standard_port
+    authority = f"[{host}]" if ":" in host else host
+    if port != standard_port:
+        authority += f":{port}"
+    return ProviderPlan(
+        name=provider.canonical_name,
+        model=provider.model,
+        provider=known.prefix if known else provider.prefix,
+        owned_by=_name_owner(provider),
+        upstream_model="" if provider.wildcard else provider.model_id,
+        scheme=scheme,
+        host=host,
+        port=port,
+        authority=provider.http_host or authority,
+        path=_build_path(provider, entry, parts.path, parts.query),
+        dialect=entry.dialect,
+        access_key=None if provider.passthrough_auth else provider.access_key or None,
+        passthrough_auth=provider.passthrough_auth,
+        headers=tuple((provider.headers or {}).items()),
+        retry=_compile_retry(provider.retry_policy, retry, names),
+        wildcard=provider.wildcard,
+        default=provider.default,
+    )
+
+
+def _build_path(provider: ModelProvider, entry: CatalogueEntry, base_path: str, query: str) -> str:
+    """The upstream path (spec 3.2)."""
+    prefix = None if base_path in ("", "/") else quote(base_path, safe="/%:@!$&'()*+,;=~{}")
+    if prefix is None and provider.canonical_name.startswith("perplexity/"):
+        prefix = ""
+    path = entry.upstream_path(prefix)
+    if query:
+        path = f"{path.partition('?')[0]}?{quote(query, safe='=&%+:@!$,;/?~')}"
+    return path
+
+
+def _name_owner(provider: ModelProvider) -> str:
+    entry = find_provider(provider.prefix)
+    return entry.owned_by if entry else provider.prefix
+
+
+def _list_model_ids(providers: Sequence[ModelProvider]) -> tuple[tuple[str, str], ...]:
+    """The body of GET /v1/models in the order of the file; a wildcard leaves out what has an entry of its own."""
+    explicit = {provider.model for provider in providers if not provider.wildcard}
+    found: dict[str, str] = {}
+    for provider in providers:
+        if not provider.wildcard:
+            found.setdefault(provider.canonical_name, _name_owner(provider))
+            continue
+        for model_id in list_models(provider.prefix):
+            model = f"{provider.prefix}/{model_id}"
+            if model not in explicit:
+                found.setdefault(model, _name_owner(provider))
+    return tuple(found.items())
