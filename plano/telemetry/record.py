@@ -24,7 +24,7 @@ class Attempt(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One request, whatever happened to it.
+    """One request, whatever happened to it. What came over HTTP is bytes: decoding is left to the sinks that need text.
 
     `attempts` is empty when the first attempt succeeded (the common case, spelled by `provider`, `model`, `status`).
     `ttft_s` is the time from the first byte of the request to the first content sent to the client, or None when
@@ -32,13 +32,13 @@ class Record(NamedTuple):
     the client saw. `client_gone`: the client left before the answer was complete.
     """
 
-    request_id: str
-    trace_id: str
-    parent_span_id: str
-    span_id: str
+    request_id: bytes
+    trace_id: bytes
+    parent_span_id: bytes
+    span_id: bytes
     listener: str
-    method: str
-    path: str
+    method: bytes
+    path: bytes
     requested_model: str
     provider: str
     model: str

@@ -1,0 +1,205 @@
+"""The chat completions dialect: what a gateway must read of requests, answers and event streams. No I/O.
+
+Shapes: OpenAI API reference, "Chat Completions" and "Streaming". Bodies are read, never re-encoded: what routing has to
+change is changed in the bytes the client sent (`replace_model`), so unknown fields, number formats and key order pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, NamedTuple
+
+import orjson
+
+DONE_EVENT = b"data: [DONE]\n\n"
+# What ends an event of a stream (WHATWG HTML, 9.2.6: lines end in LF, CR LF or CR; an empty line ends an event).
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+_EVENT_END = re.compile(rb"\n\n|\r\n\r\n|\r\r")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_ERROR_BODY = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+
+
+class BadRequest(Exception):
+    """A request that cannot be understood. `param` names the field, None when it is the body as a whole."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class ChatRequest(NamedTuple):
+    """What routing needs of a request. `model` is None when the client left the choice to the gateway."""
+
+    body: dict[str, Any]
+    model: str | None
+    stream: bool
+
+
+class Usage(NamedTuple):
+    """Token counts as the provider reported them; `cached` and `reasoning` are parts of `input` and `output`."""
+
+    input: int
+    output: int
+    cached: int
+    reasoning: int
+
+
+class EventKind(Enum):
+    """What an event at the start of a stream says about the attempt."""
+
+    CONTENT = "content"  # the answer has begun (or has ended properly without text)
+    NOTHING = "nothing"  # a comment, a role, an empty delta, usage: no content yet
+    DONE = "done"  # [DONE]
+    ERROR = "error"  # an error object
+    GARBAGE = "garbage"  # not JSON
+
+
+def parse_request(data: bytes) -> ChatRequest:
+    """Read a request body. Raises BadRequest, naming the field where there is one."""
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON: {error}") from None
+    if type(body) is not dict:
+        raise BadRequest("The body must be a JSON object.")
+    messages = body.get("messages")
+    if type(messages) is not list:
+        what = "is missing" if messages is None else "must be an array"
+        raise BadRequest(f"'messages' {what}.", "messages")
+    if not messages:
+        raise BadRequest("'messages' must hold at least one message.", "messages")
+    model = body.get("model")
+    if model is not None and type(model) is not str:
+        raise BadRequest("'model' must be a string.", "model")
+    stream = body.get("stream")
+    if stream is not None and type(stream) is not bool:
+        raise BadRequest("'stream' must be true or false.", "stream")
+    return ChatRequest(body, model, bool(stream))
+
+
+def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
+    """The request `data` (parsed: `body`) with its top-level `model` set to `model`, every other byte as it was.
+
+    The bytes are edited only when the one place to edit is certain: the key occurs once, and no key can be spelled
+    with escapes (all letters of "model" are U+006x). Otherwise the body is encoded anew.
+    """
+    old = body.get("model")
+    if old == model:
+        return data
+    if type(old) is str and data.count(b'"model"') == 1 and b"\\u006" not in data:
+        value = orjson.dumps(old)
+        start = data.find(b'"model"') + 7
+        colon = data.find(b":", start)
+        place = data.find(value, colon)
+        if place >= 0 and not data[start:colon].strip() and not data[colon + 1 : place].strip():
+            return data[:place] + orjson.dumps(model) + data[place + len(value) :]
+    return orjson.dumps({**body, "model": model})
+
+
+def split_events(data: bytes) -> tuple[bytes, bytes]:
+    """Split at the end of the last whole event: (whole events, start of an event not yet whole)."""
+    end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4, data.rfind(b"\r\r") + 2)
+    return (data[:end], data[end:]) if end > 3 else (b"", data)
+
+
+def read_events(data: bytes) -> Iterable[bytes]:
+    """The `data` of every whole event in `data`, in order; b"" for an event without any (a comment)."""
+    position = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    for match in _EVENT_END.finditer(data, position):
+        lines = _LINE_END.split(data[position : match.start()])
+        position = match.end()
+        values = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+        yield b"\n".join(values)
+
+
+def classify_event(data: bytes) -> EventKind:
+    """What the `data` of one event means before any content was relayed."""
+    if not data:
+        return EventKind.NOTHING
+    if data.strip() == b"[DONE]":
+        return EventKind.DONE
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return EventKind.GARBAGE
+    if type(chunk) is not dict:
+        return EventKind.GARBAGE
+    if chunk.get("error"):
+        return EventKind.ERROR
+    choices = chunk.get("choices")
+    if type(choices) is not list:
+        return EventKind.NOTHING
+    for choice in choices:
+        if type(choice) is not dict:
+            return EventKind.GARBAGE
+        if choice.get("finish_reason"):
+            return EventKind.CONTENT
+        delta = choice.get("delta")
+        if type(delta) is dict and any(value for key, value in delta.items() if key != "role"):
+            return EventKind.CONTENT
+    return EventKind.NOTHING
+
+
+def is_error_body(data: bytes) -> bool:
+    """Does this beginning of a JSON body say that it is an error object?"""
+    return _ERROR_BODY.match(data) is not None
+
+
+def is_finished(tail: bytes) -> bool:
+    """Does the end of a stream hold a finish reason, so that the answer is whole even without [DONE]?"""
+    return _FINISHED.search(tail) is not None
+
+
+def find_usage(tail: bytes) -> Usage | None:
+    """The token usage in the last bytes of an answer or a stream, or None.
+
+    Looks for the last `"usage": {...}`; a quoted one inside a text is escaped in JSON and does not match.
+    """
+    start = tail.rfind(b'"usage"')
+    while start >= 0:
+        match = _USAGE.match(tail, start)
+        if match is not None and tail[start - 1 : start] != b"\\":
+            return _read_usage(tail, match.end() - 1)
+        start = tail.rfind(b'"usage"', 0, start)
+    return None
+
+
+def error_event(error: bytes) -> bytes:
+    """The event that ends a stream which broke: the error object `error` (JSON), then the regular end."""
+    return b"data: %b\n\n%b" % (error, DONE_EVENT)
+
+
+def _read_usage(tail: bytes, start: int) -> Usage | None:
+    end = start
+    while True:  # usage holds numbers and flat objects, no strings with braces
+        end = tail.find(b"}", end) + 1
+        if end == 0:
+            return None
+        piece = tail[start:end]
+        if piece.count(b"{") == piece.count(b"}"):
+            break
+    try:
+        usage = orjson.loads(piece)
+    except orjson.JSONDecodeError:
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is not int or type(completion) is not int:
+        return None
+    return Usage(
+        prompt,
+        completion,
+        _detail(usage, "prompt_tokens_details", "cached_tokens"),
+        _detail(usage, "completion_tokens_details", "reasoning_tokens"),
+    )
+
+
+def _detail(usage: dict[str, Any], group: str, key: str) -> int:
+    details = usage.get(group)
+    value = details.get(key) if type(details) is dict else None
+    return value if type(value) is int else 0

@@ -1,0 +1,143 @@
+"""Every error a client can get from the gateway, made in one place, in the shape the client's SDK parses.
+
+Shape: OpenAI API reference, "Error codes": `{"error": {"message", "type", "param", "code"}}`. What an upstream said is
+kept: unchanged when it is already of that shape, else under `error.upstream`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from plano.upstreams.failures import Failure, FailureKind
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    408: "timeout_error",
+    429: "rate_limit_error",
+    499: "client_closed_request",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+# What a failed attempt is to the client: status, code. (A status of the upstream is passed on as it is.)
+_FAILURES: dict[FailureKind, tuple[int, str]] = {
+    FailureKind.CONNECT: (502, "upstream_connect_error"),
+    FailureKind.OVERLOADED: (503, "upstream_overloaded"),
+    FailureKind.TIMEOUT: (504, "upstream_timeout"),
+    FailureKind.IDLE: (504, "upstream_idle_timeout"),
+    FailureKind.RESET: (502, "upstream_reset"),
+    FailureKind.PROTOCOL: (502, "upstream_protocol_error"),
+    FailureKind.EMPTY: (502, "upstream_empty_answer"),
+    FailureKind.ERROR_EVENT: (502, "upstream_error"),
+    FailureKind.DEADLINE: (504, "deadline_exceeded"),
+}
+
+
+class GatewayError(Exception):
+    """An error answer: HTTP status, dialect-neutral code, message for a person, the field at fault (`param`).
+
+    `retry_after_s` becomes a `Retry-After` header; `close` ends the connection after the answer; `upstream` is what
+    the upstream said (any JSON value, or a text).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        allow: str | None = None,
+        close: bool = False,
+        upstream: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.allow = allow
+        self.close = close
+        self.upstream = upstream
+
+    def headers(self) -> bytes:
+        """Extra header lines of the answer."""
+        lines = b""
+        if self.retry_after_s is not None:
+            lines += b"retry-after: %d\r\n" % max(1, round(self.retry_after_s))
+        if self.allow is not None:
+            lines += b"allow: %b\r\n" % self.allow.encode("latin-1")
+        return lines
+
+
+def render_error(error: GatewayError) -> bytes:
+    """The JSON body of `error`."""
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    inner: dict[str, Any] = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    if error.upstream is not None:
+        inner["upstream"] = error.upstream
+    return orjson.dumps({"error": inner})
+
+
+def error_of(failure: Failure, provider: str) -> GatewayError:
+    """The answer for a request whose last attempt, at `provider`, ended in `failure`."""
+    if failure.kind is FailureKind.STATUS:
+        return GatewayError(
+            failure.status,
+            "upstream_error",
+            _message_of(failure.body) or f"The provider {provider} answered with status {failure.status}.",
+            retry_after_s=failure.retry_after_s,
+            upstream=_content_of(failure.body),
+        )
+    status, code = _FAILURES[failure.kind]
+    message = f"The request to {provider} failed: {failure.message}."
+    return GatewayError(status, code, message, upstream=_content_of(failure.body))
+
+
+def render_failure(failure: Failure, provider: str) -> tuple[GatewayError, bytes]:
+    """Like `error_of`, with the body: an upstream's own error passes unchanged when it has the client's shape."""
+    error = error_of(failure, provider)
+    if failure.kind is FailureKind.STATUS and _is_error_shape(failure.body):
+        return error, failure.body
+    return error, render_error(error)
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_error_shape(body: bytes) -> bool:
+    parsed = _parse(body)
+    return isinstance(parsed, dict) and isinstance(parsed.get("error"), dict) and "message" in parsed["error"]
+
+
+def _message_of(body: bytes) -> str | None:
+    """The message of an error body in one of the shapes providers use."""
+    parsed = _parse(body)
+    if not isinstance(parsed, dict):
+        return None
+    inner = parsed.get("error", parsed)
+    if isinstance(inner, str):
+        return inner
+    if isinstance(inner, dict):
+        for key in ("message", "detail", "msg"):
+            if isinstance(inner.get(key), str):
+                return str(inner[key])
+    return None
+
+
+def _content_of(body: bytes) -> Any:
+    if not body:
+        return None
+    parsed = _parse(body)
+    return parsed if parsed is not None else body[:2048].decode("utf-8", "replace")

@@ -1,0 +1,520 @@
+"""The life of one request: admit, parse, decide, attempt(s), relay, record. Read from top to bottom it is the story.
+
+An exchange is driven by calls, not by a task: from the client connection (the request, the client leaving, its pace),
+from the upstream connection (it is the sink until content flows, then its `Relay` is) and from the deadline table. On
+the warm path, a pooled connection and an upstream that answers, nothing is awaited and nothing scheduled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from plano.dialects.chat import (
+    BadRequest,
+    ChatRequest,
+    EventKind,
+    Usage,
+    classify_event,
+    find_usage,
+    is_error_body,
+    parse_request,
+    read_events,
+    replace_model,
+)
+from plano.frontends.errors import GatewayError, render_failure
+from plano.frontends.http1 import STATUS_LINES, ClientConnection, Request
+from plano.frontends.relay import Relay
+from plano.frontends.trace import Trace, choose_request_id, make_trace
+from plano.telemetry.record import Attempt
+from plano.upstreams.attempts import Step, decide_next, parse_retry_after
+from plano.upstreams.candidate import Candidate
+from plano.upstreams.connection import UpstreamConnection
+from plano.upstreams.failures import Failure, FailureKind
+
+if TYPE_CHECKING:
+    from plano.frontends.model import ModelListener
+
+# What is kept of an answer that may still be thrown away: an error body, the first events of a stream.
+MAX_HELD_BYTES = 256 * 1024
+
+
+class Phase(Enum):
+    ATTEMPT = "attempt"  # a connection or the beginning of an answer is awaited
+    BACKOFF = "backoff"  # between two tries
+    RELAY = "relay"  # content has been sent to the client: no way back
+    ENDED = "ended"
+
+
+class Exchange:
+    """See the module. Times are monotonic seconds; `deadline_s` is when `expire` wants to be called."""
+
+    __slots__ = (
+        "_attempt_began_s",
+        "_attempts",
+        "_backoff",
+        "_chain",
+        "_chat",
+        "_forwarded",
+        "_given_up_s",
+        "_held",
+        "_index",
+        "_limit",
+        "_listener",
+        "_phase",
+        "_relay",
+        "_request",
+        "_request_id",
+        "_stalled",
+        "_status",
+        "_trace",
+        "_tries",
+        "_ttft_s",
+        "_upstream",
+        "candidate",
+        "connection",
+        "deadline_s",
+    )
+
+    def __init__(self, listener: ModelListener, connection: ClientConnection, request: Request) -> None:
+        self._listener = listener
+        self.connection = connection
+        self._request = request
+        self._trace: Trace = make_trace(request.traceparent)
+        self._request_id = choose_request_id(request.request_id, self._trace)
+        self._chat: ChatRequest | None = None
+        self._chain: tuple[Candidate, ...] = ()
+        self._index = 0
+        self._tries = 0
+        self._attempts: list[Attempt] = []
+        self._upstream: UpstreamConnection | None = None
+        self._relay: Relay | None = None
+        self._backoff: asyncio.TimerHandle | None = None
+        self._held = b""
+        self._phase = Phase.ATTEMPT
+        self._stalled = False
+        self._status = 0
+        self._limit: float | None = None
+        self._ttft_s: float | None = None
+        self.candidate = cast(Candidate, None)  # set by start, together with _chain
+        self._given_up_s = request.received_s + listener.timeout_s
+
+    # -- admit, parse, decide ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Everything up to the first attempt. Whatever is wrong with the request is answered here."""
+        listener = self._listener
+        listener.in_flight += 1
+        self.deadline_s = self._given_up_s
+        listener.frontend.watch(self)
+        self.connection.handler = self
+        try:
+            if len(listener.frontend.deadlines.live) > listener.limits.max_in_flight:
+                message = "The gateway is at its limit of requests in flight."
+                raise GatewayError(503, "overloaded", message, retry_after_s=1.0)
+            if self._request.content_coding is not None:
+                raise GatewayError(415, "content_coding", "Request bodies must not be compressed.")
+            self._chat = parse_request(self._request.body)
+            self._chain = self._find_candidates(self._chat.model)
+        except BadRequest as error:
+            self._refuse(GatewayError(400, "invalid_request", error.message, param=error.param))
+        except GatewayError as error:
+            self._refuse(error)
+        else:
+            listener.frontend.retries.deposit()
+            self._forwarded = self._forward_headers()
+            self.candidate = self._chain[0]
+            self._attempt(self.candidate)
+
+    def _find_candidates(self, model: str | None) -> tuple[Candidate, ...]:
+        chain = self._listener.frontend.candidates.chain(model)
+        if not chain:
+            if model is None or self._listener.frontend.candidates.is_unspecified(model):
+                message = "The request names no model and no provider is marked `default: true`."
+                raise GatewayError(400, "model_missing", message, param="model")
+            message = f"The model '{model[:256]}' is not configured. GET /v1/models lists those that are."
+            raise GatewayError(404, "model_not_found", message, param="model")
+        if chain[0].plan.dialect != "chat":
+            message = f"The provider {chain[0].plan.provider} has no chat completions API."
+            raise GatewayError(501, "dialect_unsupported", message, param="model")
+        return chain
+
+    def _forward_headers(self) -> bytes:
+        """The header lines every attempt sends: trace context, request id, and the client's own end-to-end headers."""
+        request, trace = self._request, self._trace
+        lines = b"traceparent: 00-%b-%b-%b\r\nx-request-id: %b\r\n" % (
+            trace.trace_id,
+            trace.span_id,
+            trace.flags,
+            self._request_id,
+        )
+        if request.tracestate is not None and trace.parent_id:
+            lines += b"tracestate: %b\r\n" % request.tracestate
+        return lines
+
+    # -- attempt -------------------------------------------------------------------------------------------------
+
+    def _attempt(self, candidate: Candidate) -> None:
+        """Send the request to `candidate`, over an idle connection if there is one."""
+        now_s = time.monotonic()
+        self._backoff = None
+        self._phase = Phase.ATTEMPT
+        self._status = 0
+        self._tries += 1
+        self._attempt_began_s = now_s
+        self._held = b""
+        retry = candidate.plan.retry
+        limit_s = retry.per_try_timeout_s
+        if retry.first_token_timeout_s is not None and cast(ChatRequest, self._chat).stream:
+            first_s = retry.first_token_timeout_s
+            limit_s = first_s if limit_s is None or first_s < limit_s else limit_s
+        self._limit = limit_s
+        ends_s = self._given_up_s
+        self.deadline_s = ends_s if limit_s is None or now_s + limit_s > ends_s else now_s + limit_s
+        upstream = candidate.pool.take()
+        if upstream is not None:
+            self._upstream = upstream
+            upstream.send(self._render(candidate), self)
+        else:
+            candidate.pool.dial(self)
+
+    def _render(self, candidate: Candidate) -> bytes:
+        """The request as this candidate gets it."""
+        request = self._request
+        chat = cast(ChatRequest, self._chat)
+        body = replace_model(request.body, chat.body, candidate.model)
+        lines = request.lines
+        if candidate.overrides:
+            lines = [line for line in lines if line.partition(b":")[0].lower() not in candidate.overrides]
+        credential = b""
+        if candidate.plan.passthrough_auth:
+            credential = candidate.credential(request.authorization, request.api_key)
+        return b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
+            candidate.request_head,
+            credential,
+            self._forwarded,
+            b"".join(lines),
+            len(body),
+            body,
+        )
+
+    def upstream_ready(self, connection: UpstreamConnection) -> None:
+        self._upstream = connection
+        connection.send(self._render(self.candidate), self)
+
+    def upstream_stale(self) -> None:
+        """The upstream closed an idle connection just as we used it: the same attempt again, on a fresh one."""
+        self._upstream = None
+        self.candidate.pool.dial(self)
+
+    def upstream_head(self, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
+        self._status = connection.status
+        self._before_content(connection, body, complete)
+
+    def upstream_data(self, body: bytes, complete: bool) -> None:
+        self._before_content(cast(UpstreamConnection, self._upstream), body, complete)
+
+    def _before_content(self, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
+        """The beginning of an answer: good for the client, a failure, or not yet clear?"""
+        if self._held:
+            body = self._held + body
+        if 300 <= self._status < 400:
+            self._drop_upstream(complete)
+            self.upstream_failed(Failure(FailureKind.PROTOCOL, f"unexpected redirect (status {self._status})"))
+            return
+        if self._status >= 400:
+            if complete or len(body) > MAX_HELD_BYTES:
+                self._fail_status(connection, body[:MAX_HELD_BYTES])
+            else:
+                self._held = body
+            return
+        events = False
+        if connection.encoded:  # not asked for; passed on as it is
+            verdict: Failure | bool = bool(body) or complete
+        elif connection.content_type.startswith(b"text/event-stream"):
+            events = True
+            verdict = judge_stream(body, complete)
+        else:
+            verdict = judge_document(connection.content_type, body, complete)
+        if verdict is True or (verdict is False and len(body) > MAX_HELD_BYTES):
+            self._open(connection, body, complete, events)
+        elif verdict is False:
+            self._held = body
+        else:
+            self._drop_upstream(complete)
+            self.upstream_failed(verdict)
+
+    def _fail_status(self, connection: UpstreamConnection, body: bytes) -> None:
+        retry_after_s = None
+        if connection.retry_after:
+            retry_after_s = parse_retry_after(connection.retry_after, time.time())
+        failure = Failure(
+            FailureKind.STATUS,
+            f"status {self._status}",
+            status=self._status,
+            retry_after_s=retry_after_s,
+            body=body,
+        )
+        self._drop_upstream(connection.sink is None)
+        self.upstream_failed(failure)
+
+    def _drop_upstream(self, complete: bool) -> None:
+        """Done with the connection; if its answer has not ended it cannot be used again."""
+        upstream = self._upstream
+        self._upstream = None
+        if upstream is not None and not complete:
+            upstream.cancel()
+
+    # -- retry, failover, the end of all attempts ----------------------------------------------------------------
+
+    def upstream_failed(self, failure: Failure) -> None:
+        """An attempt failed and nothing was relayed: what now?"""
+        self._upstream = None
+        now_s = time.monotonic()
+        candidate = self.candidate
+        self._note_attempt(now_s, failure)
+        decision = decide_next(
+            failure,
+            candidate.plan.retry,
+            tries=self._tries,
+            candidates_left=len(self._chain) - self._index - 1,
+            remaining_s=self._given_up_s - now_s,
+            budget=self._listener.frontend.retries,
+            now_s=now_s,
+            dice=random.random(),
+        )
+        if decision.step is Step.RETRY:
+            self._phase = Phase.BACKOFF
+            self.deadline_s = self._given_up_s
+            loop = asyncio.get_running_loop()
+            self._backoff = loop.call_later(decision.delay_s, self._attempt, candidate)
+        elif decision.step is Step.FAILOVER:
+            self._index += 1
+            self._tries = 0
+            self.candidate = self._chain[self._index]
+            # through the loop: a chain of upstreams that fail at once must not grow the stack
+            self._phase = Phase.BACKOFF
+            self._backoff = asyncio.get_running_loop().call_later(0, self._attempt, self.candidate)
+        else:
+            error, body = render_failure(failure, candidate.plan.provider)
+            self._answer_error(error, body)
+
+    def _note_attempt(self, now_s: float, failure: Failure | None) -> None:
+        self._attempts.append(
+            Attempt(
+                self.candidate.plan.provider,
+                self.candidate.name,
+                self._status,
+                failure.kind.value if failure is not None else "",
+                now_s - self._attempt_began_s,
+            )
+        )
+
+    def _refuse(self, error: GatewayError) -> None:
+        self._answer_error(error, None)
+
+    def _answer_error(self, error: GatewayError, body: bytes | None) -> None:
+        request = self._request
+        lines = b"x-request-id: %b\r\n" % self._request_id
+        if self._attempts:
+            lines += b"%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, len(self._attempts))
+        self.connection.fail(request, error, lines=lines, body=body)
+        self._end(error.status, error.code)
+
+    # -- relay ---------------------------------------------------------------------------------------------------
+
+    def _open(self, connection: UpstreamConnection, body: bytes, complete: bool, events: bool) -> None:
+        """Content: write the head and what there is of the answer in one write. From here on nothing is retried."""
+        request = self._request
+        self._phase = Phase.RELAY
+        self._ttft_s = time.monotonic() - request.received_s
+        if self._listener.draining and request.keep_alive:
+            request.keep_alive = False
+            request.connection_line = b"connection: close\r\n"
+        chunked = False
+        if events or connection.content_length < 0:
+            framing = b"transfer-encoding: chunked\r\n"
+            chunked = request.chunked_ok
+            if not chunked:  # HTTP/1.0: the end of the connection is the end of the answer
+                framing = b"connection: close\r\n"
+                request.keep_alive = False
+                request.connection_line = b""
+        else:
+            framing = b"content-length: %d\r\n" % connection.content_length
+        head = b"%bcontent-type: %b\r\n%bx-plano-attempts: %d\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
+            STATUS_LINES[self._status],
+            connection.content_type or b"application/json",
+            self.candidate.answer_head,
+            len(self._attempts) + 1,
+            self._request_id,
+            b"".join(connection.lines),
+            framing,
+            request.connection_line,
+        )
+        if complete and not events and not chunked:  # the whole of a document: the common case
+            self._upstream = None
+            self.connection.transport.write(head + body)
+            self._finish(body, len(body), None)
+            return
+        relay = self._relay = Relay(self, head, chunked=chunked, events=events)
+        if complete:
+            self._upstream = None
+        else:
+            self.deadline_s = self._idle_deadline()
+            connection.sink = relay
+        relay.upstream_data(body, complete)
+
+    def _idle_deadline(self) -> float:
+        idle_s = self.candidate.plan.retry.idle_timeout_s
+        return time.monotonic() + idle_s if idle_s is not None else float("inf")
+
+    def relayed(self, failure: Failure | None, *, cut: bool = False) -> None:
+        """The relay has written the end of the answer (`cut`: it could not, half a document is out)."""
+        self._drop_upstream(failure is None)
+        relay = cast(Relay, self._relay)
+        if cut:
+            self._request.keep_alive = False
+            self.connection.abort()
+        self._finish(relay.tail, relay.bytes_out, failure)
+
+    # -- the client's pace, and time -----------------------------------------------------------------------------
+
+    def client_left(self) -> None:
+        """Cancel the upstream call at once: nobody would read, and somebody would pay for, the rest."""
+        self._let_go()
+        relay = self._relay
+        bytes_out = relay.bytes_out if relay is not None else 0
+        self._end(499, "client_closed", usage=None, bytes_out=bytes_out, client_gone=True)
+
+    def pause(self) -> None:
+        """The client does not keep up: stop reading from the upstream, and give the client a limited time."""
+        if self._phase is Phase.RELAY and self._upstream is not None:
+            self._stalled = True
+            self._upstream.transport.pause_reading()
+            self.deadline_s = time.monotonic() + self._listener.limits.body_timeout_s
+
+    def resume(self) -> None:
+        if self._stalled:
+            self._stalled = False
+            if self._upstream is not None:
+                self.deadline_s = self._idle_deadline()
+                self._upstream.transport.resume_reading()
+
+    def expire(self, now_s: float) -> None:
+        """The deadline has passed: of the request, of the attempt, of a stream that stands still, of a client."""
+        if self._phase is Phase.RELAY:
+            relay = cast(Relay, self._relay)
+            if self._stalled:
+                self.connection.abort()
+            elif relay.fresh:
+                relay.fresh = False
+                self.deadline_s = self._idle_deadline()
+            else:
+                self._let_go()
+                idle_s = self.candidate.plan.retry.idle_timeout_s
+                relay.upstream_failed(Failure(FailureKind.IDLE, f"nothing came for {idle_s:g} s"))
+            return
+        self._let_go()
+        if now_s >= self._given_up_s:
+            timeout_s = self._listener.timeout_s
+            self.upstream_failed(Failure(FailureKind.DEADLINE, f"the deadline of {timeout_s:g} s passed"))
+        else:
+            self.upstream_failed(Failure(FailureKind.TIMEOUT, f"no answer within {self._limit:g} s"))
+
+    def _let_go(self) -> None:
+        """End what is under way: the upstream call, the wait for a connection, the pause before a retry."""
+        if self._backoff is not None:
+            self._backoff.cancel()
+            self._backoff = None
+        if self._upstream is not None:
+            self._drop_upstream(False)
+        elif self._phase is Phase.ATTEMPT and self._chain:
+            self.candidate.pool.forget(self)
+
+    # -- record --------------------------------------------------------------------------------------------------
+
+    def _finish(self, tail: bytes, bytes_out: int, failure: Failure | None) -> None:
+        """The answer is written; `tail` is the end of it."""
+        if failure is not None or self._attempts:
+            self._note_attempt(time.monotonic(), failure)
+        error = f"stream_{failure.kind.value}" if failure is not None else ""
+        self._end(self._status, error, usage=find_usage(tail), bytes_out=bytes_out)
+
+    def _end(
+        self, status: int, error: str, *, usage: Usage | None = None, bytes_out: int = 0, client_gone: bool = False
+    ) -> None:
+        """One record, whatever happened; then the connection goes on without us."""
+        self._phase = Phase.ENDED
+        listener, request, chat, trace = self._listener, self._request, self._chat, self._trace
+        frontend = listener.frontend
+        frontend.deadlines.live.pop(self, None)
+        listener.in_flight -= 1
+        candidate = self.candidate if self._chain else None
+        now_s = time.monotonic()
+        frontend.recorder.add(
+            (
+                self._request_id,
+                trace.trace_id,
+                trace.parent_id,
+                trace.span_id,
+                listener.name,
+                request.method,
+                request.target,
+                (chat.model or "") if chat is not None else "",
+                candidate.plan.provider if candidate is not None else "",
+                candidate.name if candidate is not None else "",
+                status,
+                error,
+                chat.stream if chat is not None else False,
+                client_gone,
+                request.received_s + frontend.recorder.unix_offset_s,
+                now_s - request.received_s,
+                self._ttft_s,
+                len(request.body),
+                bytes_out,
+                usage.input if usage is not None else None,
+                usage.output if usage is not None else None,
+                usage.cached if usage is not None else None,
+                usage.reasoning if usage is not None else None,
+                self._attempts,
+            )
+        )
+        self.connection.finish(request)
+
+
+def judge_stream(body: bytes, complete: bool) -> Failure | bool:
+    """The beginning of an event stream: True, it has content; False, wait for more; or why it is a failure."""
+    for event in read_events(body + b"\n\n" if complete else body):
+        kind = classify_event(event)
+        if kind is EventKind.CONTENT:
+            return True
+        if kind is EventKind.ERROR:
+            return Failure(FailureKind.ERROR_EVENT, "the stream began with an error", body=event)
+        if kind is EventKind.GARBAGE:
+            return Failure(FailureKind.PROTOCOL, "the stream holds something that is not JSON")
+        if kind is EventKind.DONE:
+            return Failure(FailureKind.EMPTY, "the stream ended without content")
+    return Failure(FailureKind.EMPTY, "the stream ended without content") if complete else False
+
+
+def judge_document(content_type: bytes, body: bytes, complete: bool) -> Failure | bool:
+    """A document, or its beginning: True, it may be relayed; False, wait for more; or why it is a failure.
+
+    A client can do nothing with half a document, so it is held back until it is whole (up to MAX_HELD_BYTES, the
+    caller sees to that): one that breaks off can then still be asked for again.
+    """
+    start = body[:64].lstrip()
+    if not start:
+        return Failure(FailureKind.EMPTY, "the answer is empty") if complete else False
+    if b"json" not in content_type or start[0] != 0x7B:
+        return Failure(FailureKind.PROTOCOL, "the answer is not a JSON object", body=body[:2048])
+    if not complete:
+        return False
+    if is_error_body(body):
+        return Failure(FailureKind.ERROR_EVENT, "the answer is an error", body=body[:MAX_HELD_BYTES])
+    if body[-64:].rstrip()[-1:] != b"}":
+        return Failure(FailureKind.PROTOCOL, "the answer is not a whole JSON object", body=body[:2048])
+    return True

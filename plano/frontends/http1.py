@@ -1,0 +1,458 @@
+"""The listening side: HTTP/1.1 on httptools (llhttp), one `asyncio.Protocol` per client connection.
+
+It parses, bounds and queues requests and hands them to its listener one at a time; answers are written by whoever
+handles the request. What llhttp refuses (conflicting lengths, bad chunk sizes, bare line feeds ...) is answered 400 and
+the connection is closed, because nobody knows where the next request would begin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from plano.frontends.errors import GatewayError, render_error
+
+if TYPE_CHECKING:
+    from plano.frontends.listener import Listener
+
+MAX_URL_BYTES = 8 * 1024
+
+_DROP, _AUTHORIZATION, _API_KEY, _REQUEST_ID, _TRACEPARENT, _TRACESTATE, _LENGTH, _HOST, _EXPECT, _TRANSFER, _CODING = (
+    range(11)
+)
+
+# Request headers that do not travel on as they are. Dropped: what concerns this hop (RFC 9110, 7.6.1), what is said
+# anew for the upstream, and what a provider has no business knowing (cookies, the path the request took to us).
+_REQUEST_HEADERS: dict[bytes, int] = {
+    b"connection": _DROP,
+    b"keep-alive": _DROP,
+    b"proxy-authorization": _DROP,
+    b"proxy-connection": _DROP,
+    b"te": _DROP,
+    b"trailer": _DROP,
+    b"upgrade": _DROP,
+    b"http2-settings": _DROP,
+    b"accept-encoding": _DROP,
+    b"content-type": _DROP,
+    b"cookie": _DROP,
+    b"forwarded": _DROP,
+    b"via": _DROP,
+    b"x-forwarded-for": _DROP,
+    b"x-forwarded-host": _DROP,
+    b"x-forwarded-port": _DROP,
+    b"x-forwarded-proto": _DROP,
+    b"x-real-ip": _DROP,
+    b"x-model-affinity": _DROP,
+    b"x-plano-cache": _DROP,
+    b"x-plano-max-switch-spend-pct": _DROP,
+    b"x-arch-llm-provider-hint": _DROP,
+    b"x-arch-ratelimit-selector": _DROP,
+    b"authorization": _AUTHORIZATION,
+    b"x-api-key": _API_KEY,
+    b"x-request-id": _REQUEST_ID,
+    b"traceparent": _TRACEPARENT,
+    b"tracestate": _TRACESTATE,
+    b"content-length": _LENGTH,
+    b"host": _HOST,
+    b"expect": _EXPECT,
+    b"transfer-encoding": _TRANSFER,
+    b"content-encoding": _CODING,
+}
+
+STATUS_LINES: dict[int, bytes] = {
+    status: b"HTTP/1.1 %d %b\r\n"
+    % (status, HTTPStatus(status).phrase.encode() if status in HTTPStatus._value2member_map_ else b"Status")
+    for status in range(200, 600)
+}
+
+
+class Handler(Protocol):
+    """Who answers a request that takes longer than the call that began it."""
+
+    def client_left(self) -> None:
+        """The connection is gone; nothing can be written any more."""
+
+    def pause(self) -> None:
+        """The client reads more slowly than we write: stop writing."""
+
+    def resume(self) -> None:
+        """The client has caught up."""
+
+
+class Request:
+    """One parsed request. `lines` are the end-to-end headers, ready to be written upstream.
+
+    `received_s` is the monotonic time of its first byte. `connection_line` is the `connection:` header line the answer
+    must carry, mostly empty. `error` is set when the request must be refused.
+    """
+
+    __slots__ = (
+        "api_key",
+        "authorization",
+        "body",
+        "chunked_ok",
+        "connection_line",
+        "content_coding",
+        "error",
+        "expect",
+        "hosts",
+        "keep_alive",
+        "length",
+        "lines",
+        "method",
+        "received_s",
+        "request_id",
+        "target",
+        "traceparent",
+        "tracestate",
+        "transfer_coding",
+    )
+
+    def __init__(self) -> None:
+        self.received_s = time.monotonic()
+        self.method = b""
+        self.target = b""
+        self.lines: list[bytes] = []
+        self.authorization: bytes | None = None
+        self.api_key: bytes | None = None
+        self.request_id: bytes | None = None
+        self.traceparent: bytes | None = None
+        self.tracestate: bytes | None = None
+        self.content_coding: bytes | None = None
+        self.transfer_coding: bytes | None = None
+        self.expect: bytes | None = None
+        self.length = 0
+        self.hosts = 0
+        self.body = b""
+        self.keep_alive = True
+        self.chunked_ok = True
+        self.connection_line = b""
+        self.error: GatewayError | None = None
+
+
+class ClientConnection(asyncio.Protocol):
+    """See the module. One request is handled at a time; pipelined ones wait, and reading pauses meanwhile."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_discarding",
+        "_fault",
+        "_head_bytes",
+        "_head_done",
+        "_listener",
+        "_parser",
+        "_pieces",
+        "_reading_paused",
+        "_request",
+        "_starting",
+        "_waiting",
+        "busy",
+        "closed",
+        "handler",
+        "transport",
+        "writing_paused",
+    )
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._parser = httptools.HttpRequestParser(self)
+        self._request: Request | None = None  # being parsed
+        self._waiting: deque[Request] = deque()  # parsed, not yet handled
+        self._pieces: list[bytes] = []
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._head_done = False
+        self._fault: GatewayError | None = None
+        self._reading_paused = False
+        self._discarding = False
+        self._starting = False
+        self.busy = False  # a request is being handled
+        self.closed = False
+        self.writing_paused = False
+        self.handler: Handler | None = None
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # set by connection_made
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._listener.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarding:
+            return
+        listener = self._listener
+        listener.idle.remove(self)
+        try:
+            if len(data) > listener.limits.max_header_bytes and self._request is None:
+                self._bound_head(data)
+            self._parser.feed_data(data)
+        except GatewayError as refusal:
+            self._refuse_rest(refusal)
+        except httptools.HttpParserUpgrade:
+            # The request is complete and wants another protocol; we answer it in this one (RFC 9110, 7.8) and close,
+            # as the bytes that follow may be of that protocol.
+            self._refuse_rest(None)
+        except httptools.HttpParserError as error:
+            fault = self._fault
+            if fault is None:
+                fault = GatewayError(400, "bad_http", f"The request is not valid HTTP/1.1: {error}", close=True)
+            self._refuse_rest(fault)
+        if self._request is not None:
+            self._watch_rest(len(data))
+        elif self._head_bytes:
+            listener.heads.remove(self)
+            listener.bodies.remove(self)
+            self._head_bytes = 0
+        if self._waiting:
+            self._start_waiting()
+
+    def eof_received(self) -> bool | None:
+        # A client that has stopped sending has left, as nginx and Envoy see it: an upstream must not go on working
+        # (and billing) for a client nobody hears. What is already written is still flushed.
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._listener.disconnected(self)
+        self._waiting.clear()
+        self._request = None
+        handler = self.handler
+        if handler is not None:
+            self.handler = None
+            handler.client_left()
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+        if self.handler is not None:
+            self.handler.pause()
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        if self.handler is not None:
+            self.handler.resume()
+
+    # -- httptools -----------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._request = Request()
+        self._head_done = False
+        self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        request = cast(Request, self._request)
+        request.target += url
+        if len(request.target) > MAX_URL_BYTES:
+            message = f"The URL is longer than {MAX_URL_BYTES} bytes."
+            raise self._stop(GatewayError(414, "uri_too_long", message, close=True))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        request = cast(Request, self._request)
+        kind = _REQUEST_HEADERS.get(name.lower())
+        if kind is None:
+            request.lines.append(b"%b: %b\r\n" % (name, value))
+        elif kind == _LENGTH:
+            request.length = int(value)  # llhttp has checked the digits
+        elif kind == _HOST:
+            request.hosts += 1
+        elif kind == _AUTHORIZATION:
+            request.authorization = value
+        elif kind == _REQUEST_ID:
+            request.request_id = value
+        elif kind == _TRACEPARENT:
+            request.traceparent = value
+        elif kind == _TRACESTATE:
+            request.tracestate = value
+        elif kind == _API_KEY:
+            request.api_key = value
+        elif kind == _EXPECT:
+            request.expect = value
+        elif kind == _TRANSFER:
+            request.transfer_coding = value
+        elif kind == _CODING:
+            request.content_coding = value
+
+    def on_headers_complete(self) -> None:
+        request = cast(Request, self._request)
+        self._head_done = True
+        request.method = self._parser.get_method()
+        limits = self._listener.limits
+        version = self._parser.get_http_version()
+        if version != "1.1":
+            if version != "1.0":
+                raise self._stop(GatewayError(505, "http_version", "This listener speaks HTTP/1.1.", close=True))
+            request.chunked_ok = False
+        elif request.hosts != 1:
+            raise self._stop(GatewayError(400, "bad_host", "A request needs exactly one Host header.", close=True))
+        if request.length > limits.max_body_bytes:
+            raise self._stop(self._too_large())
+        if request.transfer_coding is not None and request.transfer_coding.lower() != b"chunked":
+            message = "The only transfer coding this listener knows is chunked."
+            raise self._stop(GatewayError(501, "transfer_coding", message, close=True))
+        if request.expect is not None and version == "1.1":
+            if request.expect.lower() != b"100-continue":
+                message = "The only expectation this listener meets is 100-continue."
+                raise self._stop(GatewayError(417, "expectation_failed", message, close=True))
+            if not self.busy and not self._waiting:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > self._listener.limits.max_body_bytes:
+            raise self._stop(self._too_large())
+
+    def on_message_complete(self) -> None:
+        request = cast(Request, self._request)
+        pieces = self._pieces
+        if pieces:
+            request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._pieces = []
+        if not self._parser.should_keep_alive():  # valid only inside this callback
+            request.keep_alive = False
+            request.connection_line = b"connection: close\r\n"
+        elif not request.chunked_ok:
+            request.connection_line = b"connection: keep-alive\r\n"
+        self._request = None
+        self._waiting.append(request)
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def respond(
+        self,
+        request: Request,
+        status: int,
+        body: bytes,
+        *,
+        content_type: bytes = b"application/json",
+        lines: bytes = b"",
+    ) -> None:
+        """Write a whole answer of our own in one write. `lines` are further header lines. Call `finish` after it."""
+        if self._listener.draining and request.keep_alive:
+            request.keep_alive = False
+            request.connection_line = b"connection: close\r\n"
+        described = b"content-type: %b\r\ncontent-length: %d\r\n" % (content_type, len(body)) if status != 204 else b""
+        head = b"%b%b%b%b\r\n" % (STATUS_LINES[status], described, lines, request.connection_line)
+        self.transport.write(head if request.method == b"HEAD" else head + body)
+
+    def fail(self, request: Request, error: GatewayError, *, lines: bytes = b"", body: bytes | None = None) -> None:
+        """Write an error answer. Call `finish` after it."""
+        if error.close:
+            request.keep_alive = False
+            request.connection_line = b"connection: close\r\n"
+        payload = render_error(error) if body is None else body
+        self.respond(request, error.status, payload, lines=error.headers() + lines)
+
+    def finish(self, request: Request) -> None:
+        """The answer to `request` is written: close, or go on with the next request."""
+        self.busy = False
+        self.handler = None
+        if self.closed:
+            return
+        if not request.keep_alive:
+            self._close(discard_rest=request.error is not None)
+        elif self._waiting:
+            if not self._starting:
+                self._start_waiting()
+        else:
+            self._listener.idle.add(self, time.monotonic())
+            if self._reading_paused:
+                self._reading_paused = False
+                self.transport.resume_reading()
+
+    def refuse_connection(self, error: GatewayError) -> None:
+        """Answer before any request was read, and close."""
+        self.fail(Request(), error)
+        self._close(discard_rest=True)
+
+    def abort(self) -> None:
+        """Cut the connection: the only honest end of an answer that cannot be completed or ended by an error."""
+        self.transport.abort()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _start_waiting(self) -> None:
+        self._starting = True  # answers given at once come back through `finish`; this loop, not the stack, goes on
+        while self._waiting and not self.busy and not self.closed and not self._discarding:
+            request = self._waiting.popleft()
+            self.busy = True
+            if request.error is not None:
+                self._listener.refuse(self, request)
+            else:
+                self._listener.handle(self, request)
+        self._starting = False
+        if self._waiting and not self._reading_paused and not self.closed:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _stop(self, fault: GatewayError) -> GatewayError:
+        """Remember why parsing ends; raising the result inside a callback ends it."""
+        self._fault = fault
+        return fault
+
+    def _too_large(self) -> GatewayError:
+        most = self._listener.limits.max_body_bytes
+        return GatewayError(413, "body_too_large", f"The body is larger than {most} bytes.", close=True)
+
+    def _refuse_rest(self, fault: GatewayError | None) -> None:
+        """No further request can be read from this connection; `fault` is the answer to what was being parsed."""
+        self._listener.heads.remove(self)
+        self._listener.bodies.remove(self)
+        self._head_bytes = 0
+        self._pieces = []
+        if fault is not None:
+            request = self._request or Request()
+            request.error = fault
+            self._waiting.append(request)
+        elif self._waiting:
+            self._waiting[-1].keep_alive = False
+            self._waiting[-1].connection_line = b"connection: close\r\n"
+        self._request = None
+
+    def _watch_rest(self, received: int) -> None:
+        """Bound the size of a head and the time of a request that has not arrived as a whole."""
+        listener = self._listener
+        now_s = time.monotonic()
+        if self._head_done:
+            listener.heads.remove(self)
+            listener.bodies.add(self, now_s)
+            self._head_bytes = 1  # only says that the queues must be left
+            return
+        if self not in listener.heads:
+            listener.heads.add(self, now_s)  # not renewed: a head has one deadline, however it trickles in
+        self._head_bytes += received
+        if self._head_bytes > listener.limits.max_header_bytes:
+            self._refuse_rest(self._head_too_large())
+
+    def _bound_head(self, data: bytes) -> None:
+        """A read that could hold a whole head beyond the bound: refuse it before anything is made of it."""
+        if data.find(b"\r\n\r\n", 0, self._listener.limits.max_header_bytes) < 0:
+            raise self._head_too_large()
+
+    def _head_too_large(self) -> GatewayError:
+        most = self._listener.limits.max_header_bytes
+        return GatewayError(431, "headers_too_large", f"The request head is larger than {most} bytes.", close=True)
+
+    def time_out_request(self) -> None:
+        """The rest of a request did not come in time."""
+        if self.busy or self._waiting:  # the answer under way comes first; then the time starts again
+            self._listener.heads.add(self, time.monotonic())
+            return
+        message = "The rest of the request did not arrive in time."
+        self._refuse_rest(GatewayError(408, "request_timeout", message, close=True))
+        self._start_waiting()
+
+    def _close(self, *, discard_rest: bool = False) -> None:
+        """Close after what is written has been sent. A client that is still sending gets the time to read the answer:
+        closing with unread bytes resets the connection and can destroy it."""
+        if discard_rest and self.transport.can_write_eof():
+            self._discarding = True
+            self.transport.write_eof()
+            self._listener.lingering.add(self, time.monotonic())
+        else:
+            self.transport.close()

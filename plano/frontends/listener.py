@@ -1,0 +1,136 @@
+"""A public listener of one frontend: its connections, their bounds, and who answers which path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from plano.config.plan import ListenerPlan
+from plano.frontends.errors import GatewayError
+from plano.frontends.expiry import ExpiryQueue
+from plano.frontends.http1 import ClientConnection, Request
+from plano.frontends.trace import choose_request_id, make_trace
+
+if TYPE_CHECKING:
+    from plano.frontends.frontend import Frontend
+
+# How long a client that was refused may go on sending before the connection is cut.
+LINGER_S = 2.0
+# Connections that are idle when a drain begins get this long for a request already on its way.
+DRAIN_GRACE_S = 1.0
+
+Route = Callable[[ClientConnection, Request], None]
+
+
+class Listener:
+    """The ground all listener types stand on; subclasses add their routes.
+
+    `routes` maps a path to the methods it knows. The queues hold connections: `idle` between requests, `heads` and
+    `bodies` while a request trickles in, `lingering` after a refusal.
+    """
+
+    def __init__(self, frontend: Frontend, plan: ListenerPlan) -> None:
+        self.frontend = frontend
+        self.name = plan.name
+        self.timeout_s = plan.timeout_s
+        self.limits = limits = frontend.limits
+        self.draining = False
+        self.in_flight = 0
+        self.connections: dict[ClientConnection, None] = {}
+        self.idle: ExpiryQueue[ClientConnection] = ExpiryQueue(limits.keepalive_timeout_s, _close)
+        self.heads: ExpiryQueue[ClientConnection] = ExpiryQueue(limits.header_timeout_s, _time_out)
+        self.bodies: ExpiryQueue[ClientConnection] = ExpiryQueue(limits.body_timeout_s, _time_out)
+        self.lingering: ExpiryQueue[ClientConnection] = ExpiryQueue(LINGER_S, _close)
+        self.routes: dict[bytes, dict[bytes, Route]] = {b"/healthz": {b"GET": self._answer_health}}
+        self._unserved = f"Listeners of type {plan.type} do not answer requests in this version of Plano."
+
+    # -- connections ---------------------------------------------------------------------------------------------
+
+    def make_connection(self) -> ClientConnection:
+        """The protocol factory of the server."""
+        return ClientConnection(self)
+
+    def connected(self, connection: ClientConnection) -> None:
+        now_s = time.monotonic()
+        self.connections[connection] = None
+        self.idle.add(connection, now_s)
+        if len(self.connections) > self.limits.max_connections:
+            message = "The gateway is at its limit of connections."
+            error = GatewayError(503, "too_many_connections", message, retry_after_s=1.0, close=True)
+            connection.refuse_connection(error)
+
+    def disconnected(self, connection: ClientConnection) -> None:
+        self.connections.pop(connection, None)
+        for queue in (self.idle, self.heads, self.bodies, self.lingering):
+            queue.remove(connection)
+
+    def sweep(self, now_s: float) -> None:
+        """Close or refuse what has run out of time; called about once a second."""
+        for queue in (self.idle, self.heads, self.bodies, self.lingering):
+            queue.sweep(now_s)
+
+    def close_idle(self) -> None:
+        """Part of a drain: connections without a request are closed."""
+        for connection in self.idle.items():
+            connection.transport.close()
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def handle(self, connection: ClientConnection, request: Request) -> None:
+        """Hand a parsed request to whoever answers its path."""
+        path = request.target
+        methods = self.routes.get(path)
+        if methods is None and b"?" in path:
+            methods = self.routes.get(path.partition(b"?")[0])
+        if methods is not None:
+            route = methods.get(request.method)
+            if route is None and request.method == b"HEAD":
+                route = methods.get(b"GET")
+            if route is not None:
+                route(connection, request)
+                return
+            allow = ", ".join(method.decode() for method in methods)
+            message = f"{request.method.decode('latin-1')} is not answered here. Try {allow}."
+            request.error = GatewayError(405, "method_not_allowed", message, allow=allow)
+        else:
+            shown = path[:256].decode("latin-1")
+            request.error = GatewayError(404, "unknown_path", self.explain_unknown(shown))
+        self.refuse(connection, request)
+
+    def explain_unknown(self, path: str) -> str:
+        return self._unserved
+
+    def refuse(self, connection: ClientConnection, request: Request) -> None:
+        """Answer `request.error`, and record it."""
+        error = request.error
+        assert error is not None
+        trace = make_trace(request.traceparent)
+        request_id = choose_request_id(request.request_id, trace)
+        connection.fail(request, error, lines=b"x-request-id: %b\r\n" % request_id)
+        self.frontend.recorder.add_local(self.name, request, request_id, trace, error.status, error.code)
+        connection.finish(request)
+
+    def answer(
+        self, connection: ClientConnection, request: Request, body: bytes, *, status: int = 200, lines: bytes = b""
+    ) -> None:
+        """Answer with a document of our own, and record it."""
+        trace = make_trace(request.traceparent)
+        request_id = choose_request_id(request.request_id, trace)
+        connection.respond(request, status, body, lines=b"x-request-id: %b\r\n%b" % (request_id, lines))
+        self.frontend.recorder.add_local(self.name, request, request_id, trace, status, "")
+        connection.finish(request)
+
+    def _answer_health(self, connection: ClientConnection, request: Request) -> None:
+        # Not recorded: probes would drown the requests. A draining frontend still answers 200, it takes no new
+        # connections and what it has it finishes.
+        connection.respond(request, 200, b'{"status":"ok"}')
+        connection.finish(request)
+
+
+def _close(connection: ClientConnection) -> None:
+    connection.transport.close()
+
+
+def _time_out(connection: ClientConnection) -> None:
+    connection.time_out_request()

@@ -1,0 +1,49 @@
+"""The model listener: chat completions for any configured model, and the list of models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from plano.config.plan import ListenerPlan
+from plano.frontends.exchange import Exchange
+from plano.frontends.http1 import ClientConnection, Request
+from plano.frontends.listener import Listener
+
+if TYPE_CHECKING:
+    from plano.frontends.frontend import Frontend
+
+# Browsers ask for the list of models (spec 2.1).
+_CORS = (
+    b"allow: GET, OPTIONS\r\n"
+    b"access-control-allow-origin: *\r\n"
+    b"access-control-allow-headers: Authorization, Content-Type\r\n"
+    b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+)
+
+
+class ModelListener(Listener):
+    """`POST /v1/chat/completions`, `GET /v1/models`, `GET /healthz`."""
+
+    def __init__(self, frontend: Frontend, plan: ListenerPlan) -> None:
+        super().__init__(frontend, plan)
+        models = [
+            {"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in frontend.plan.model_ids
+        ]
+        self._models = orjson.dumps({"object": "list", "data": models})
+        self.routes[b"/v1/chat/completions"] = {b"POST": self._begin_exchange}
+        self.routes[b"/v1/models"] = {b"GET": self._list_models, b"OPTIONS": self._answer_preflight}
+
+    def explain_unknown(self, path: str) -> str:
+        known = ", ".join(route.decode() for route in self.routes)
+        return f"There is nothing at {path}. This listener answers {known}."
+
+    def _begin_exchange(self, connection: ClientConnection, request: Request) -> None:
+        Exchange(self, connection, request).start()
+
+    def _list_models(self, connection: ClientConnection, request: Request) -> None:
+        self.answer(connection, request, self._models, lines=b"access-control-allow-origin: *\r\n")
+
+    def _answer_preflight(self, connection: ClientConnection, request: Request) -> None:
+        self.answer(connection, request, b"", status=204, lines=_CORS)

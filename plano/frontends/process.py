@@ -1,0 +1,23 @@
+"""The frontend process: entry point of the child harness."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+from plano.frontends.frontend import Frontend
+from plano.workers.boot import FrontendBoot
+from plano.workers.control import Control
+
+
+async def serve(boot: FrontendBoot, control: Control) -> None:
+    """Serve until the supervisor says drain; return when every request has been answered or cut."""
+    frontend = Frontend(boot.index, boot.plan, boot.telemetry_address)
+    await frontend.start(boot.sockets)
+    # What lives now lives until the end: the collector need not look at it with every pass.
+    gc.collect()
+    gc.freeze()
+    await control.ready()
+    await control.draining.wait()
+    await frontend.drain(time.monotonic() + control.drain_deadline_s)
+    await frontend.close()

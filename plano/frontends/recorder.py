@@ -1,0 +1,126 @@
+"""The frontend's end of the bus: records of requests go to the telemetry worker in batches, or are dropped and counted.
+
+A batch is packed when it is full (64 records, some 100 us of the loop's time) or a quarter of a second old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import zmq
+
+from plano.telemetry.record import WIRE_VERSION
+
+if TYPE_CHECKING:
+    from plano.frontends.http1 import Request
+    from plano.frontends.trace import Trace
+
+BATCH_RECORDS = 64
+FLUSH_S = 0.25
+# Messages that may wait for a telemetry worker that is away; at 64 records each some 6 MB.
+QUEUED_BATCHES = 500
+
+
+class Recorder:
+    """See the module. `unix_offset_s` turns monotonic times into Unix times (renewed with every flush)."""
+
+    def __init__(self, index: int, address: str, gauges: Callable[[], tuple[dict[str, int], dict[str, int]]]) -> None:
+        self._index = index
+        self._gauges = gauges
+        self._records: list[tuple[Any, ...]] = []
+        self._dropped = 0
+        self._lag_s = 0.0
+        self._due_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_gauges: object = None
+        self._pack = msgpack.Packer(default=_pack_text).pack
+        self._context = zmq.Context(io_threads=1)
+        self._socket = self._context.socket(zmq.PUSH)
+        self._socket.sndhwm = QUEUED_BATCHES
+        self._socket.linger = 1_000
+        self._socket.connect(address)
+        self.unix_offset_s = time.time() - time.monotonic()
+
+    def start(self) -> None:
+        self._schedule()
+
+    def add(self, record: tuple[Any, ...]) -> None:
+        """Queue one record (the fields of `telemetry.record.Record`; text may be bytes)."""
+        records = self._records
+        records.append(record)
+        if len(records) >= BATCH_RECORDS:
+            self._send()
+
+    def add_local(
+        self, listener: str, request: Request, request_id: bytes, trace: Trace, status: int, error: str
+    ) -> None:
+        """The record of a request the gateway answered by itself."""
+        self.add(
+            (
+                request_id,
+                trace.trace_id,
+                trace.parent_id,
+                trace.span_id,
+                listener,
+                request.method,
+                request.target[:1024],
+                "",
+                "",
+                "",
+                status,
+                error,
+                False,
+                False,
+                request.received_s + self.unix_offset_s,
+                time.monotonic() - request.received_s,
+                None,
+                len(request.body),
+                0,
+                None,
+                None,
+                None,
+                None,
+                (),
+            )
+        )
+
+    def close(self) -> None:
+        """Send what is left, and wait at most a second for it to leave."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._send()
+        self._socket.close()
+        self._context.term()
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._due_s = loop.time() + FLUSH_S
+        self._timer = loop.call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._lag_s = max(0.0, asyncio.get_running_loop().time() - self._due_s)
+        self.unix_offset_s = time.time() - time.monotonic()
+        gauges = self._gauges()
+        if self._records or gauges != self._last_gauges:
+            self._last_gauges = gauges
+            self._send()
+        self._schedule()
+
+    def _send(self) -> None:
+        records = self._records
+        self._records = []
+        in_flight, connections = self._gauges()
+        state = (self._index, os.getpid(), in_flight, connections, self._dropped, self._lag_s)
+        try:
+            self._socket.send(self._pack((WIRE_VERSION, state, records)), zmq.DONTWAIT)
+        except zmq.Again:
+            self._dropped += len(records)
+
+
+def _pack_text(value: object) -> object:
+    raise TypeError(f"{type(value).__name__} in a record")

@@ -1,0 +1,255 @@
+"""One HTTP/1.1 connection to an upstream, on httptools (llhttp). No task, no future: a sink is called as bytes arrive.
+
+The body of a response is handed on decoded (chunk framing removed), one call per read, so that the relay can frame it
+anew and never passes half a chunk on. A connection serves one request at a time and is pooled in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from plano.upstreams.failures import Failure, FailureKind
+
+if TYPE_CHECKING:
+    from plano.upstreams.pool import Pool
+
+MAX_HEAD_BYTES = 256 * 1024
+
+_DROP, _TYPE, _LENGTH, _RETRY_AFTER, _ENCODING, _REQUEST_ID, _TRANSFER = range(7)
+
+# Response headers that do not pass as they are. Hop-by-hop fields (RFC 9110, 7.6.1) concern this connection only;
+# cookies and transport advice of a provider are not for our clients, who share this connection.
+_RESPONSE_HEADERS: dict[bytes, int] = {
+    b"connection": _DROP,
+    b"keep-alive": _DROP,
+    b"proxy-authenticate": _DROP,
+    b"proxy-connection": _DROP,
+    b"te": _DROP,
+    b"trailer": _DROP,
+    b"transfer-encoding": _TRANSFER,
+    b"upgrade": _DROP,
+    b"set-cookie": _DROP,
+    b"alt-svc": _DROP,
+    b"strict-transport-security": _DROP,
+    b"x-plano-model": _DROP,
+    b"x-plano-attempts": _DROP,
+    b"content-type": _TYPE,
+    b"content-length": _LENGTH,
+    b"retry-after": _RETRY_AFTER,
+    b"content-encoding": _ENCODING,
+    b"x-request-id": _REQUEST_ID,
+}
+
+
+class Sink(Protocol):
+    """Who asked. Exactly one of `upstream_failed`, `upstream_stale` or a call with `complete=True` ends a request."""
+
+    def upstream_ready(self, connection: UpstreamConnection) -> None:
+        """A connection was dialled for this sink."""
+
+    def upstream_head(self, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
+        """The head of the response is on the connection; `body` is what came with it."""
+
+    def upstream_data(self, body: bytes, complete: bool) -> None:
+        """More of the body (may be empty when only the end was missing)."""
+
+    def upstream_failed(self, failure: Failure) -> None:
+        """No connection, or the response broke off."""
+
+    def upstream_stale(self) -> None:
+        """A pooled connection was closed before any byte of an answer: the request may go out again as it is."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """See the module. Response fields are valid from `upstream_head` until the request ends.
+
+    `content_length` is -1 when the upstream gave none; `lines` are the end-to-end headers ready to be written.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_complete",
+        "_head_bytes",
+        "_head_done",
+        "_interim",
+        "_keep",
+        "_parser",
+        "_pieces",
+        "_pool",
+        "_received",
+        "_reused",
+        "_told",
+        "content_length",
+        "content_type",
+        "encoded",
+        "idle_since_s",
+        "lines",
+        "retry_after",
+        "session_kept",
+        "sink",
+        "status",
+        "transport",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._parser = httptools.HttpResponseParser(self)
+        self._reused = False
+        self._pieces: list[bytes] = []
+        self.sink: Sink | None = None
+        self.session_kept = False
+        self.idle_since_s = 0.0
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # set by connection_made
+
+    # -- the request ---------------------------------------------------------------------------------------------
+
+    def send(self, payload: bytes, sink: Sink) -> None:
+        self.sink = sink
+        self.status = 0
+        self.content_type = b""
+        self.content_length = -1
+        self.retry_after = b""
+        self.encoded = False
+        self.lines: list[bytes] = []
+        self._head_done = self._told = self._complete = self._interim = self._keep = self._received = False
+        self._chunked = False
+        self._head_bytes = 0
+        self.transport.write(payload)
+
+    def cancel(self) -> None:
+        """Give up the request: the connection is closed at once, which tells the upstream to stop working for it."""
+        self.sink = None
+        self.transport.abort()
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        sink = self.sink
+        if sink is None:  # an idle upstream has nothing to say
+            self.transport.abort()
+            return
+        self._received = True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            # Bytes after the end of a message land here too (see on_message_begin): the answer is whole, but what
+            # follows it is nobody's (passed on it would be response splitting), so the connection is not used again.
+            if not self._complete:
+                self._break(Failure(FailureKind.PROTOCOL, "the upstream did not answer in HTTP/1.1"))
+                return
+            self._keep = False
+        if not self._head_done:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._break(Failure(FailureKind.PROTOCOL, "the head of the upstream's response is too large"))
+            return
+        pieces = self._pieces
+        if not pieces:
+            body = b""
+        elif len(pieces) == 1:
+            body = pieces[0]
+            pieces.clear()
+        else:
+            body = b"".join(pieces)
+            pieces.clear()
+        complete = self._complete
+        if complete:
+            self.sink = None
+        if not self._told:
+            self._told = True
+            sink.upstream_head(self, body, complete)
+        elif body or complete:
+            sink.upstream_data(body, complete)
+        if complete:
+            self._release()
+
+    def eof_received(self) -> bool | None:
+        return None  # close: an upstream that has stopped sending has nothing more for us
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.discard(self)
+        sink = self.sink
+        if sink is None:
+            return
+        self.sink = None
+        if not self._received:
+            if self._reused:
+                sink.upstream_stale()
+            else:
+                sink.upstream_failed(Failure(FailureKind.RESET, "the upstream closed the connection without an answer"))
+        elif self._head_done and self._ends_with_connection():
+            sink.upstream_data(b"", True)
+        else:
+            sink.upstream_failed(Failure(FailureKind.RESET, "the upstream's answer broke off"))
+
+    # -- httptools -----------------------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        kind = _RESPONSE_HEADERS.get(name.lower())
+        if kind is None:
+            self.lines.append(b"%b: %b\r\n" % (name, value))
+        elif kind == _TYPE:
+            self.content_type = value
+        elif kind == _LENGTH:
+            self.content_length = int(value)  # llhttp has checked the digits
+        elif kind == _REQUEST_ID:
+            self.lines.append(b"x-upstream-request-id: %b\r\n" % value)
+        elif kind == _TRANSFER:
+            self._chunked = True
+        elif kind == _RETRY_AFTER:
+            self.retry_after = value
+            self.lines.append(b"retry-after: %b\r\n" % value)
+        elif kind == _ENCODING:
+            self.encoded = True
+            self.lines.append(b"content-encoding: %b\r\n" % value)
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status < 200:  # 100 and 103 announce the answer, they are not it
+            self._interim = True
+        else:
+            self._head_done = True
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+            self.lines.clear()
+            self.content_length = -1
+        else:
+            self._complete = True
+            # valid only inside this callback: asked later it says no and ends connection reuse
+            self._keep = self._parser.should_keep_alive()
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise ValueError("bytes after the end of the response")  # surfaces as HttpParserCallbackError
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def _ends_with_connection(self) -> bool:
+        """Neither a length nor chunks: the body lasts until the upstream closes (RFC 9112, 6.3)."""
+        return self.content_length < 0 and not self._chunked
+
+    def _break(self, failure: Failure) -> None:
+        sink = self.sink
+        self.sink = None
+        self._pieces.clear()
+        self.transport.abort()
+        if sink is not None:
+            sink.upstream_failed(failure)
+
+    def _release(self) -> None:
+        if self._keep and not self.transport.is_closing():
+            self._reused = True
+            self._pool.put_back(self)
+        else:
+            self.transport.close()
