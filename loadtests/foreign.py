@@ -6,6 +6,7 @@ import os
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 import psutil
@@ -14,15 +15,15 @@ KERNEL_THREADS = 2  # parent of every kernel thread: interrupts of the bench's o
 
 
 class ForeignLoad:
-    """Samples, once a second, the CPU of every process that does not descend from `root` (default: this one).
+    """Samples, once a second, the CPU of every process that does not descend from one of `roots` (default: this one).
 
     The harness derives the same figure from /proc/stat, where time spent in soft interrupts is missing; on loopback
     that is up to a third of a core and hides as much foreign load. Here processes are counted one by one. A process
     that lives and ends between two samples is not seen.
     """
 
-    def __init__(self, root: int | None = None, interval_s: float = 1.0) -> None:
-        self._root = root if root is not None else os.getpid()
+    def __init__(self, roots: Sequence[int] = (), interval_s: float = 1.0) -> None:
+        self._roots = {*(roots or [os.getpid()]), KERNEL_THREADS}
         self._interval_s = interval_s
         self._seen: dict[tuple[int, float], float] = {}
         self._ended = threading.Event()
@@ -76,7 +77,7 @@ class ForeignLoad:
 
     def _is_ours(self, pid: int, parents: dict[int, int]) -> bool:
         while pid not in (0, 1):
-            if pid in (self._root, KERNEL_THREADS):
+            if pid in self._roots:
                 return True
             pid = parents.get(pid, 0)
         return False

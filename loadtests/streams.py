@@ -17,6 +17,7 @@ if not __package__:  # run as a script: this folder holds a `profile.py` that mu
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -161,7 +162,7 @@ def stream(options: argparse.Namespace) -> StreamReport:
         elif url is None:
             gateway = stack.enter_context(run_gateway(mock, gateway_cpu, rig.logs / "plano-streams.log"))
             url, pids = gateway.url, [gateway.pid]
-        foreign = stack.enter_context(ForeignLoad())
+        foreign = stack.enter_context(ForeignLoad([os.getpid(), *pids]))
         report = run_streams(rig, options, url, pids, load_cpu)
     others = foreign.summarise()
     say(f"foreign load while it ran: mean {others['mean']:.2f}, max {others['max']:.2f} cores")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadtests.processes import BenchError
-from loadtests.profile import Profile, parse, unit_of
+from loadtests.profile import Cost, Profile, parse, unit_of
 
 FOLDED = """\
 run (runners.py:86);data_received (http1.py:40);admit (exchange.py:10) 30
@@ -26,18 +26,18 @@ def test_a_recursive_function_counts_once_per_stack() -> None:
 
 
 def test_the_cost_of_a_request_is_divided_by_the_shares() -> None:
-    text = Profile.parse(FOLDED).render(40.0, "request", top=3)
-    assert "40.0 us of CPU per request" in text
+    text = Profile.parse(FOLDED).render(Cost(30.0, 10.0), "request", top=3)
+    assert "40.0 us of CPU per request, 25 % of it in the kernel" in text
     assert any(line.split() == ["50.0%", "20.00", "relay", "(exchange.py:90)"] for line in text.splitlines())
 
 
 def test_only_the_top_functions_are_shown() -> None:
-    text = Profile.parse(FOLDED).render(None, "chunk", top=1)
+    text = Profile.parse(FOLDED).render(Cost(20.0, 5.0), "chunk", top=1)
     assert "relay" in text
     assert "admit" not in text
 
 
-@pytest.mark.parametrize("line", ["no count at the end", "42", "frame -3"])
+@pytest.mark.parametrize("line", ["no count at the end", "42", "frame -3", "frame;other 1.5"])
 def test_a_line_that_is_no_sample_is_refused(line: str) -> None:
     with pytest.raises(BenchError, match="not a line"):
         Profile.parse(line)
@@ -52,3 +52,9 @@ def test_a_frontend_of_ones_own_needs_both_url_and_pid(arguments: list[str]) -> 
 
 def test_the_unit_follows_the_load() -> None:
     assert (unit_of("chat"), unit_of("stream")) == ("request", "chunk")
+
+
+def test_a_frame_that_could_not_be_read_keeps_its_samples() -> None:
+    profile = Profile.parse("run (runners.py:86); 4\n 2\n")
+    assert profile.own == {"(unreadable)": 6}
+    assert profile.samples == 6

@@ -159,7 +159,7 @@ def test_a_busy_process_outside_the_bench_is_seen_as_foreign_load(tmp_path: Path
     with (
         own_process(idle, tmp_path / "idle") as bench,
         own_process(busy, tmp_path / "busy"),
-        ForeignLoad(root=bench.pid, interval_s=0.1) as foreign,
+        ForeignLoad([bench.pid], interval_s=0.1) as foreign,
     ):
         assert wait_until(lambda: max(foreign.cores, default=0.0) > 0.05)
     assert foreign.summarise()["max"] > 0.05
