@@ -1,0 +1,3 @@
+"""Plano: the data plane for agents."""
+
+__version__ = "0.1.0"

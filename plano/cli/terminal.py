@@ -1,0 +1,54 @@
+"""What a command prints: styled on a terminal, plain lines into a pipe or file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Terminal:
+    """Standard output. Rich is only imported where there is a terminal to use it on."""
+
+    def __init__(self) -> None:
+        self.is_interactive = sys.stdout.isatty()
+        self._console: Console | None = None
+        if self.is_interactive:
+            from rich.console import Console
+
+            self._console = Console(highlight=False, soft_wrap=True)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """One line (or several). `style` is rich's and only seen on a terminal."""
+        self.write(text + "\n", style)
+
+    def write(self, text: str, style: str = "") -> None:
+        """Text as it is, at once: also half a line."""
+        if self._console is not None:
+            self._console.print(text, style=style or None, end="", markup=False)
+        else:
+            sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def heading(self, text: str) -> None:
+        """A line that begins something."""
+        self.line(text, "bold")
+
+    def pairs(self, rows: Iterable[tuple[str, str]], indent: int = 2) -> None:
+        """Aligned "label  value" lines; a row with an empty label continues the one before it."""
+        rows = list(rows)
+        width = max((len(label) for label, _ in rows), default=0)
+        for label, value in rows:
+            self.write(" " * indent + label.ljust(width) + "  ", "cyan")
+            self.line(value)
+
+    def table(self, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+        """Columns as wide as their widest cell."""
+        cells = [header, *rows]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+        for number, row in enumerate(cells):
+            text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            self.line(text, "bold" if number == 0 else "")
