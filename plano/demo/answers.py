@@ -29,9 +29,8 @@ _TOKEN = re.compile(r"\s*\S+|\s+$")
 _PLACE = re.compile(r"[A-Z][\w'-]*(?: [A-Z][\w'-]*)*")
 _PLACES = re.compile(r"\b(?:in|for|of)\s+(?=[A-Z])(.+)")
 _TWO_CALLS = re.compile(r"\b(two|twice|both)\b", re.IGNORECASE)
-_FILLER = tuple(
-    re.findall(r"\w+", "the quick brown fox jumps over the lazy dog while Plano relays every word without delay")
-)
+_SENTENCE = "the quick brown fox jumps over the lazy dog while Plano relays every word without delay"
+_FILLER = tuple(_SENTENCE.split())
 _BIG_PIECE = (" ".join(islice(cycle(_FILLER), BIG_PIECE_CHARS // 4)) + " ")[:BIG_PIECE_CHARS]
 
 
