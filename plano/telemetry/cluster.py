@@ -7,7 +7,7 @@ from typing import Any
 
 from plano.telemetry.record import FrontendState
 
-SILENT_AFTER_S = 15.0  # a frontend reports every few seconds even when idle
+SILENT_AFTER_S = 15.0
 
 
 @dataclass(slots=True)
@@ -29,16 +29,13 @@ class ClusterPicture:
         self.children: list[dict[str, Any]] = []
         self.is_draining = False
         self._reported: dict[int, _Reported] = {}
-        self._gone: set[int] = set()
+        self._pids: dict[int, int | None] = {}
 
     def update(self, children: list[dict[str, Any]], is_draining: bool) -> None:
         """The supervisor's newest picture. Numbers of a frontend process that is no more are no longer shown."""
         self.children = children
         self.is_draining = is_draining
-        pids = {child["index"]: child["pid"] for child in children if child["role"] == "frontend"}
-        self._gone = {
-            index for index, reported in self._reported.items() if index in pids and pids[index] != reported.state.pid
-        }
+        self._pids = {child["index"]: child["pid"] for child in children if child["role"] == "frontend"}
 
     def report(self, fields: Any, now: float) -> None:
         """A frontend's state, off the wire. Raises ValueError or TypeError when it is none."""
@@ -51,15 +48,20 @@ class ClusterPicture:
             if before.state.pid != state.pid:
                 dropped_before += before.state.dropped_records_total
         self._reported[state.frontend] = _Reported(state, now, dropped_before)
-        self._gone.discard(state.frontend)
 
     def live_frontends(self, now: float) -> list[FrontendState]:
-        """The frontends that have spoken lately, in order."""
+        """The frontends whose numbers still stand, in order.
+
+        A frontend only reports what changes, so silence says nothing while the supervisor vouches for its process.
+        """
         return [
-            reported.state
-            for index, reported in sorted(self._reported.items())
-            if index not in self._gone and now - reported.seen <= SILENT_AFTER_S
+            reported.state for index, reported in sorted(self._reported.items()) if self._stands(index, reported, now)
         ]
+
+    def _stands(self, index: int, reported: _Reported, now: float) -> bool:
+        if index in self._pids:
+            return self._pids[index] == reported.state.pid
+        return now - reported.seen <= SILENT_AFTER_S
 
     def dropped_records(self) -> dict[int, int]:
         """Records dropped by frontend index, over all processes that had it."""
