@@ -134,6 +134,8 @@ class _Reader:
         try:
             if isinstance(node, yaml.MappingNode):
                 return self._read_mapping(node, path)
+            if node.tag != "tag:yaml.org,2002:seq":
+                return self._refuse(node, path, "has a tag that is not plain data")
             return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
         finally:
             self._open.discard(id(node))

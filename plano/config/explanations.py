@@ -45,7 +45,8 @@ def explain(error: ValidationError, document: Document) -> list[Problem]:
     found: dict[Path, Problem] = {}
     for details in error.errors(include_url=False):
         path = _locate(details, document.data)
-        if path not in document.unset and path not in found:
+        hidden = path in document.unset and details["type"] != "extra_forbidden"
+        if not hidden and path not in found:
             message, hint = _word(details, path, document)
             found[path] = document.problem(path, message, hint)
     return list(found.values())

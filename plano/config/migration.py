@@ -94,7 +94,7 @@ def _lift_preferences(file: PlanoFile) -> tuple[list[RoutingPreference], list[Fi
                 models = [*first.models, provider.model]
                 lifted[inline.name] = first.model_copy(update={"models": models})
     moved = f"; the routing_preferences of {holders} provider(s) are read as top-level ones" if holders else ""
-    message = f"version {file.version} is deprecated and read as {NEWEST_VERSION}{moved}"
+    message = f"{file.version} is deprecated and read as {NEWEST_VERSION}{moved}"
     hint = f"write `version: {NEWEST_VERSION}`" + (" and top-level `routing_preferences`" if holders else "")
     warnings.insert(0, Finding(("version",), message, hint, fatal=False))
     return [*(file.routing_preferences or ()), *lifted.values()], warnings

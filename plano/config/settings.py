@@ -12,11 +12,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from plano.config.plan import LimitsPlan
 from plano.config.problems import ConfigError, Problem, suggest
 from plano.config.schema.quantities import PositiveDuration, Size
-from plano.config.schema.section import Integer
+from plano.config.schema.section import NOT_BOOLEAN
 
 _DEFAULTS = LimitsPlan()
 
-Count = Annotated[Integer, Field(ge=1)]
+Count = Annotated[int, Field(ge=1), NOT_BOOLEAN]
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         env_prefix="PLANO_", extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
     )
 
-    workers: Annotated[Integer, Field(ge=1, le=1024)] = Field(
+    workers: Annotated[int, Field(ge=1, le=1024), NOT_BOOLEAN] = Field(
         default_factory=_count_cores, description="Frontend processes. Default: one per CPU core."
     )
     admin: Annotated[str, AfterValidator(_check_address)] = Field(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from plano.config.schema.quantities import PositiveDuration
-from plano.config.schema.section import Number, Section, Text
+from plano.config.schema.section import NOT_BOOLEAN, Section, Text
 
 Engine = Literal["auto", "vllm", "embedded", "upstream"]
 
@@ -40,7 +40,7 @@ class Role(Section):
 class GuardRole(Role):
     """The guard model."""
 
-    threshold: Annotated[Number, Field(ge=0, le=1)] = Field(
+    threshold: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
         0.5, description="Probability from which a prompt counts as an attack."
     )
     on_failure: Literal["allow", "block"] = Field(

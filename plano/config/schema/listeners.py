@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from plano.config.schema.quantities import PositiveDuration
-from plano.config.schema.section import Integer, Port, Section, Text
+from plano.config.schema.section import NOT_BOOLEAN, Port, Section, Text
 
 
 def _spell_version(value: Any) -> Any:
@@ -67,7 +67,7 @@ class Listener(Section):
     router: Literal["plano_orchestrator_v1"] | None = Field(
         None, description="How an agent listener chooses among its agents."
     )
-    max_retries: Annotated[Integer, Field(ge=0, le=100)] | None = Field(
+    max_retries: Annotated[int, Field(ge=0, le=100), NOT_BOOLEAN] | None = Field(
         None,
         description="Retries of a failed upstream call, for providers whose `retry_policy` has no `attempts`. "
         "Absent: a call is made once.",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from plano.config.schema.quantities import PositiveDuration
-from plano.config.schema.section import HttpUrl, Integer, Number, Scalar, Section, Text
+from plano.config.schema.section import NOT_BOOLEAN, HttpUrl, Number, Scalar, Section, Text
 
 
 class Overrides(Section):
@@ -25,7 +25,7 @@ class Overrides(Section):
     )
     llm_routing_model: Text | None = Field(None, description="Model that matches prompts to routing preferences.")
     agent_orchestration_model: Text | None = Field(None, description="Model that chooses among agents.")
-    orchestrator_model_context_length: Annotated[Integer, Field(ge=1)] = Field(
+    orchestrator_model_context_length: Annotated[int, Field(ge=1), NOT_BOOLEAN] = Field(
         8192, description="Context of the orchestrator model, in tokens."
     )
 
@@ -40,7 +40,7 @@ class RateLimitSelector(Section):
 class TokenLimit(Section):
     """So many tokens in so much time."""
 
-    tokens: Annotated[Integer, Field(ge=1)] = Field(description="Tokens within one unit of time.")
+    tokens: Annotated[int, Field(ge=1), NOT_BOOLEAN] = Field(description="Tokens within one unit of time.")
     unit: Literal["second", "minute", "hour", "day"] = Field(description="Unit of time.")
 
 
@@ -74,7 +74,7 @@ class TraceExporter(Section):
 class Tracing(Section):
     """Spans and where they go."""
 
-    random_sampling: Annotated[Integer, Field(ge=0, le=100)] = Field(
+    random_sampling: Annotated[int, Field(ge=0, le=100), NOT_BOOLEAN] = Field(
         0, description="Percentage of the requests that are traced; 0 is off."
     )
     trace_arch_internal: bool = Field(False, description="Trace the calls that Plano makes to itself.")

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from plano.config.schema.quantities import Duration, PositiveDuration
 from plano.config.schema.routing import InlinePreference
-from plano.config.schema.section import HttpUrl, Integer, Section, Text
+from plano.config.schema.section import NOT_BOOLEAN, HttpUrl, Section, Text
 
 ProviderInterface = Literal[
     "plano",
@@ -26,7 +26,7 @@ ProviderInterface = Literal[
     "moonshotai",
 ]
 
-Status = Annotated[Integer, Field(ge=400, le=599)]
+Status = Annotated[int, Field(ge=400, le=599), NOT_BOOLEAN]
 
 
 class Backoff(Section):
@@ -45,7 +45,7 @@ class Backoff(Section):
 class RetryPolicy(Section):
     """How the attempts at one provider are made, and what takes over when they fail."""
 
-    attempts: Annotated[Integer, Field(ge=1, le=100)] | None = Field(
+    attempts: Annotated[int, Field(ge=1, le=100), NOT_BOOLEAN] | None = Field(
         None,
         description="How often a request is tried at this provider, the first time included. "
         "Default: `max_retries` of the model listener plus one, or 1.",

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from plano.config.schema.section import HttpUrl, Integer, Number, Section, Text
+from plano.config.schema.section import NOT_BOOLEAN, HttpUrl, Section, Text
 
-Seconds = Annotated[Integer, Field(ge=1)]
+Seconds = Annotated[int, Field(ge=1), NOT_BOOLEAN]
 
 
 class InlinePreference(Section):
@@ -79,11 +79,11 @@ class SessionCache(Section):
 class RoutingBudget(Section):
     """How much may be spent on leaving a model whose prompt cache is warm."""
 
-    max_switch_spend_pct: Annotated[Number, Field(ge=0, le=100)] = Field(
+    max_switch_spend_pct: Annotated[float, Field(ge=0, le=100), NOT_BOOLEAN] = Field(
         description="Ceiling of the spend on switches, in percent of what the session costs without them."
     )
     replenish_on_rebind: bool = Field(True, description="Start the totals anew when a session is bound afresh.")
-    cache_read_discount: Annotated[Number, Field(ge=0, le=1)] = Field(
+    cache_read_discount: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
         0.1, description="Price of a cached token as a fraction of an input token, where the price list has none."
     )
     record_counterfactual: bool = Field(False, description="Record the route that a veto prevented.")
@@ -95,7 +95,7 @@ class Routing(Section):
     llm_provider: str | None = Field(None, description="Legacy: provider of the routing model.")
     model: str | None = Field(None, description="Legacy: the routing model.")
     session_ttl_seconds: Seconds = Field(600, description="How long a session keeps its model after its last request.")
-    session_max_entries: Annotated[Integer, Field(ge=1, le=10000)] = Field(
+    session_max_entries: Annotated[int, Field(ge=1, le=10000), NOT_BOOLEAN] = Field(
         10000, description="How many sessions are remembered in memory."
     )
     session_cache: SessionCache | None = Field(None, description="Where sessions are remembered.")
@@ -111,7 +111,7 @@ class PromptCaching(Section):
     enabled: bool = Field(False, description="Master switch of this section.")
     session_affinity: bool = Field(True, description="Keep a conversation on the model whose cache is warm.")
     inject_cache_control: bool = Field(True, description="Mark the stable prefix for providers that need a mark.")
-    min_prefix_tokens: Annotated[Integer, Field(ge=1)] = Field(
+    min_prefix_tokens: Annotated[int, Field(ge=1), NOT_BOOLEAN] = Field(
         1024, description="Shortest prefix, in tokens, that is marked."
     )
     session_ttl_seconds: Seconds | None = Field(
