@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import psutil
+
 from loadtests.foreign import ForeignLoad
 from loadtests.gateway import run_gateway
 from loadtests.load import MOCK_PORT, allow_descriptors
@@ -38,6 +40,8 @@ QUICK_TESTS = "sat,lat30,paced,light"
 DESCRIPTORS = 8192
 # Start-up, warm-up and the end of each contender, on top of its measurements; LiteLLM alone takes up to 90 s to start.
 OVERHEAD_S = 300.0
+# The harness ends the mock before its contenders and gives each of those 8 s to end.
+MOCK_GONE_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,12 +152,29 @@ def run_harness(rig: Rig, command: Sequence[str], limit_s: float) -> None:
     # Its own last act takes up to 8 s per contender, so it gets time for that before it is killed.
     with own_process(command, rig.logs / "harness.log", env=env, grace_s=60.0, echo=True) as harness:
         deadline = time.monotonic() + limit_s
+        mock_seen_at: float | None = None
         while harness.poll() is None:
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 raise BenchError(f"the harness did not end within {limit_s:.0f} s")
-            time.sleep(0.2)
+            if has_mock(harness.pid):
+                mock_seen_at = now
+            elif mock_seen_at is not None and now - mock_seen_at > MOCK_GONE_S:
+                raise BenchError("the mock upstream is gone: did someone kill every mock_llm on this machine?")
+            time.sleep(0.5)
         if harness.returncode != 0:
             raise BenchError(f"the harness ended with status {harness.returncode}; its logs are in {rig.harness}/run")
+
+
+def has_mock(harness: int) -> bool:
+    """Whether the mock upstream is still among the children of the harness, which itself would not notice."""
+    try:
+        return any(
+            child.name() == "mock_llm" and child.status() != psutil.STATUS_ZOMBIE
+            for child in psutil.Process(harness).children()
+        )
+    except psutil.NoSuchProcess:
+        return False  # it has just ended; the next look at its status says how
 
 
 def estimate_s(options: argparse.Namespace, targets: int) -> float:

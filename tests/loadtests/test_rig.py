@@ -20,6 +20,9 @@ from loadtests.gateway import run_gateway
 from loadtests.load import read_report, run_mock
 from loadtests.processes import BenchError, own_process
 from loadtests.rig import Rig, copy_harness, hold_bench
+from plano.config.compiling import compile_plan
+from plano.config.loading import load
+from plano.config.settings import load_settings
 
 DEADLINE_S = 20.0
 
@@ -167,3 +170,16 @@ def test_a_busy_process_outside_the_bench_is_seen_as_foreign_load(tmp_path: Path
 
 def test_no_sample_is_no_load() -> None:
     assert ForeignLoad().summarise() == {"mean": 0.0, "p90": 0.0, "max": 0.0}
+
+
+def test_the_config_of_the_bench_routes_its_model_with_everything_on(tmp_path: Path) -> None:
+    config = tmp_path / "bench.yaml"
+    gateway.write_config(config, 12345, "http://127.0.0.1:9100")
+    loaded = load(config, {})
+    assert not loaded.warnings
+    plan = compile_plan(loaded.config, load_settings())
+    used = next(provider for provider in plan.providers if provider.name == plan.aliases["bench-model"])
+    assert (used.scheme, used.host, used.port, used.path) == ("http", "127.0.0.1", 9100, "/v1/chat/completions")
+    assert used.retry.attempts == 2
+    assert used.retry.fallback_models == ("mock/mock-spare",)
+    assert used.access_key
