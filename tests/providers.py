@@ -113,6 +113,11 @@ class DemoProcess:
         totals: dict[str, Any] = self._control("GET", "/_demo/stats")
         return totals
 
+    def errors(self) -> str:
+        """Return what it has written to stderr so far."""
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")
+
     def close(self) -> None:
         """End the process; kill it if it does not go."""
         if self._process.poll() is None:
@@ -154,6 +159,5 @@ class DemoProcess:
         reader.start()
         reader.join(START_TIMEOUT_S)
         if not lines or not lines[0]:
-            self._errors.seek(0)
-            raise RuntimeError(f"the demo provider did not start: {self._errors.read().decode(errors='replace')}")
+            raise RuntimeError(f"the demo provider did not start: {self.errors()}")
         return lines[0]

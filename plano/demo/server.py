@@ -97,10 +97,15 @@ class DemoProvider:
             entry.status = response.status
             entry.completed = True
             return response
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             if not self._closing:
                 entry.note_disconnect()
             raise
+        except ConnectionError:
+            # A write found the client gone. aiohttp will find the same when it sends this, and end the connection
+            # without a word; an exception it would log.
+            entry.note_disconnect()
+            return web.Response()
         finally:
             self.journal.finish(entry)
 

@@ -113,3 +113,10 @@ def test_a_slow_reader_holds_the_provider_back(demo_provider: DemoProcess) -> No
             before, now = now, demo_provider.wait_for_request(model)["chunks"]
     # What is under way is bounded by the sockets' buffers, far from the 50,000 chunks of 4 KiB there are.
     assert 0 < now < 5000
+
+
+async def test_clients_that_leave_in_the_middle_make_no_noise(demo_provider: DemoProcess) -> None:
+    for model in ("demo-big-9000", "demo-hang", "demo-slow-20", "demo-chunks-50-5"):
+        await exchange(demo_provider.url, chat_body(model, True), silence_s=0.01, read_bytes=1)
+        demo_provider.wait_for_request(model, completed=False, disconnected=True)
+    assert demo_provider.errors() == ""

@@ -59,8 +59,10 @@ async def exchange(
     method: str = "POST",
     headers: dict[str, str] | None = None,
     silence_s: float = ANSWER_TIMEOUT_S,
+    read_bytes: int | None = None,
 ) -> RawAnswer:
-    """Send one request and read until the connection ends, or until nothing has come for `silence_s`."""
+    """Send one request and read until the connection ends, or until nothing has come for `silence_s`; with
+    `read_bytes`, leave as soon as that much has come."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     payload = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
@@ -77,12 +79,16 @@ async def exchange(
             first_byte_s = first_byte_s or time.monotonic() - started_s
             if first_body_s is None and not received.endswith(b"\r\n\r\n"):
                 first_body_s = time.monotonic() - started_s
+            if read_bytes is not None and len(received) >= read_bytes:
+                break
     except ConnectionResetError:
         ending = "reset"
     except TimeoutError:
         ending = "silent"
     finally:
         writer.transport.abort()
+        # The socket is closed by the loop's next turn; a caller may block instead of giving it one.
+        await asyncio.sleep(0)
     return _parse(received, ending, first_byte_s, first_body_s)
 
 
