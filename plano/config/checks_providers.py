@@ -93,6 +93,14 @@ def _check_credentials(provider: ModelProvider) -> Iterator[Finding]:
     if provider.passthrough_auth and provider.access_key:
         message = "the key is not used, because passthrough_auth is on"
         yield Finding(("access_key",), message, "keep one of the two", fatal=False)
+    names = {name.lower() for name in provider.headers or {}}
+    if not (provider.access_key or provider.passthrough_auth or provider.base_url or "authorization" in names):
+        entry = find_provider(provider.prefix)
+        # ChatGPT entries without a key pass the client's credential on (see wiring).
+        if entry is not None and not entry.needs_base_url and entry.prefix != "chatgpt":
+            message = "has no access_key and no passthrough_auth: its calls will carry no credential"
+            hint = f"add access_key: ${entry.key_env or 'YOUR_KEY'}"
+            yield Finding((), message, hint, fatal=False)
     if provider.access_key and _LINE_BREAKS.search(provider.access_key):
         yield Finding(("access_key",), "holds a line break", "was the key read from a file with a final newline?")
     if provider.http_host and re.search(r"[\s/\0]", provider.http_host):

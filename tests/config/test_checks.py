@@ -450,3 +450,12 @@ def test_key_beside_passthrough_is_only_a_warning() -> None:
 def test_session_cache_without_a_tenant_is_a_warning() -> None:
     loaded = load_data(small(routing={"session_cache": {"type": "memory"}}))
     assert any("tenant_header" in warning.message for warning in loaded.warnings)
+
+
+def test_public_provider_without_a_credential_is_a_warning() -> None:
+    told = [warning.path for warning in load_data(with_provider(model="groq/m")).warnings]
+    assert told == ["model_providers[1]"]
+    for keys in ({"access_key": "k"}, {"passthrough_auth": True}, {"headers": {"authorization": "x"}}):
+        assert load_data(with_provider(model="groq/m", **keys)).warnings == ()
+    assert load_data(with_provider(model="ollama/m", base_url="http://h")).warnings == ()
+    assert load_data(with_provider(model="chatgpt/m")).warnings == ()
