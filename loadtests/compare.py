@@ -21,14 +21,14 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import psutil
 
 from loadtests.foreign import ForeignLoad
-from loadtests.gateway import run_gateway
+from loadtests.gateway import Gateway, measure_roles, run_gateway
 from loadtests.load import MOCK_PORT, allow_descriptors
 from loadtests.machine import describe_machine, list_versions
 from loadtests.performance import Comparison, check_page, render, write_page
@@ -107,7 +107,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     out = out.expanduser().resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     load_cpu, gateway_cpu = choose_cores()
-    ours: dict[str, Any] = {"command": options.command, "idle_frontend_mib": None}
+    ours: dict[str, Any] = {"command": options.command, "idle_frontend_mib": None, "cpu_shares": {}}
+    gateway: Gateway | None = None
     with ExitStack() as stack:
         stack.enter_context(hold_bench(rig))
         prepare_harness(rig)
@@ -123,7 +124,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         foreign = stack.enter_context(ForeignLoad())
         limit_s = estimate_s(options, len(contenders) + 2)
         say(f"measuring {', '.join(contenders)}: {options.reps} x {options.tests} (at most {limit_s / 60:.0f} min)")
+        before = measure_roles(gateway.pid) if gateway else {}
         run_harness(rig, command, limit_s)
+        if gateway:
+            ours["cpu_shares"] = share(before, measure_roles(gateway.pid))
     ours |= {
         "foreign": foreign.summarise(),
         "machine": describe_machine(),
@@ -164,6 +168,13 @@ def run_harness(rig: Rig, command: Sequence[str], limit_s: float) -> None:
             time.sleep(0.5)
         if harness.returncode != 0:
             raise BenchError(f"the harness ended with status {harness.returncode}; its logs are in {rig.harness}/run")
+
+
+def share(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What part of the CPU used between two looks each role took; empty when none was used."""
+    used = {role: seconds - before.get(role, 0.0) for role, seconds in after.items()}
+    total = sum(used.values())
+    return {role: round(seconds / total, 3) for role, seconds in used.items()} if total > 0 else {}
 
 
 def has_mock(harness: int) -> bool:

@@ -81,6 +81,21 @@ def write_config(path: Path, port: int, upstream: str) -> None:
     path.write_text(CONFIG.format(port=port, upstream=upstream))
 
 
+def measure_roles(pid: int) -> dict[str, float]:
+    """CPU seconds used so far by role: the supervisor `pid` and its children, by their titles."""
+    supervisor = psutil.Process(pid)
+    used: dict[str, float] = {}
+    for process in [supervisor, *supervisor.children(recursive=True)]:
+        try:
+            title, times = " ".join(process.cmdline()), process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        words = title.removeprefix("plano: ").split() if title.startswith("plano: ") else []
+        role = "supervisor" if process.pid == pid else words[0] if words else "other"
+        used[role] = used.get(role, 0.0) + times.user + times.system
+    return used
+
+
 def find_frontends(pid: int) -> tuple[int, ...]:
     """Process ids of the frontends below a supervisor, known by their titles (`plano: frontend N`)."""
     found = []

@@ -64,6 +64,7 @@ class Comparison:
     foreign: Mapping[str, float]
     repetitions: int
     idle_frontend_mib: float | None
+    cpu_shares: Mapping[str, float]
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Comparison:
@@ -78,6 +79,7 @@ class Comparison:
             foreign=ours["foreign"],
             repetitions=document["args"]["reps"],
             idle_frontend_mib=ours["idle_frontend_mib"],
+            cpu_shares=ours.get("cpu_shares", {}),
         )
 
     def judgements(self) -> list[Judgement]:
@@ -132,14 +134,16 @@ def render_provenance(comparison: Comparison) -> str:
     rows = comparison.figures()
     samples, noisy = sum(row.samples for row in rows), sum(row.noisy for row in rows)
     versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
+    shares = ", ".join(f"{role} {100 * part:.1f} %" for role, part in comparison.cpu_shares.items())
     return "\n".join(
         [
-            f"Measured {comparison.when}, {comparison.repetitions} repetitions, medians. Command:",
+            f"Measured {comparison.when}, medians of {comparison.repetitions} repetitions. Command:",
             "",
             f"    {comparison.command}",
             "",
             f"Machine: {machine['cores']} cores, {machine['cpu']}, {machine['memory']}, {machine['kernel']},"
             f" Python {machine['python']}. Versions: {versions}.",
+            *(["", f"Plano's CPU over the whole run: {shares}."] if shares else []),
             "",
             f"Foreign load while it ran (cores taken by other processes): mean {foreign['mean']:.2f},"
             f" p90 {foreign['p90']:.2f}, max {foreign['max']:.2f}. Samples the harness called noisy (foreign CPU plus"

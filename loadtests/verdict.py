@@ -90,9 +90,12 @@ def summarise(name: str, results: Results) -> Figures:
 def compare_paired(
     ours: Sequence[Sample], theirs: Sequence[Sample], read: Callable[[Sample], float]
 ) -> tuple[float, float] | None:
-    """Least and greatest ratio of ours to theirs within one repetition: what is left of noise after pairing."""
+    """Least and greatest ratio of ours to theirs within one repetition: what is left of noise after pairing.
+
+    None with fewer than two repetitions.
+    """
     ratios = [read(a) / read(b) for a, b in zip(ours, theirs, strict=False) if read(a) and read(b)]
-    return (min(ratios), max(ratios)) if ratios else None
+    return (min(ratios), max(ratios)) if len(ratios) > 1 else None
 
 
 def judge(results: Results, idle_frontend_mib: float | None, name: str = "plano") -> list[Judgement]:
@@ -104,23 +107,26 @@ def judge(results: Results, idle_frontend_mib: float | None, name: str = "plano"
         _judge_ratio(
             "CPU us/request",
             ours.cpu_us_request,
-            envoy and envoy.cpu_us_request,
+            envoy.cpu_us_request if envoy else None,
             MAX_REQUEST_RATIO,
             _spread(results, name, "sat"),
         ),
         _judge_ratio(
             "CPU us/chunk, 100 paced streams",
             ours.cpu_us_chunk,
-            envoy and envoy.cpu_us_chunk,
+            envoy.cpu_us_chunk if envoy else None,
             MAX_CHUNK_RATIO,
             _spread(results, name, "paced"),
         ),
-        _judge_not_above("added p50, us", ours.added_p50_us, envoy and envoy.added_p50_us),
-        _judge_not_above("added p99, us", ours.added_p99_us, envoy and envoy.added_p99_us),
+        _judge_not_above("added p50, us", ours.added_p50_us, envoy.added_p50_us if envoy else None),
+        _judge_not_above("added p99, us", ours.added_p99_us, envoy.added_p99_us if envoy else None),
         _judge_limit(
-            "added time to first token, us", ours.added_ttft_us, envoy and envoy.added_ttft_us, MAX_ADDED_TTFT_US
+            "added time to first token, us",
+            ours.added_ttft_us,
+            envoy.added_ttft_us if envoy else None,
+            MAX_ADDED_TTFT_US,
         ),
-        _judge_multiple("requests/s", ours.requests_s, litellm and litellm.requests_s, MIN_LITELLM_RATIO),
+        _judge_multiple("requests/s", ours.requests_s, litellm.requests_s if litellm else None, MIN_LITELLM_RATIO),
         _judge_limit("RSS of an idle frontend, MiB", idle_frontend_mib, None, MAX_IDLE_FRONTEND_MIB),
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.compare import estimate_s, parse
+from loadtests.compare import estimate_s, parse, share
 from loadtests.performance import BEGIN, END, Comparison, check_page, render, write_page
 from loadtests.processes import BenchError
 from loadtests.rig import REPOSITORY, Rig, prepare_contenders
@@ -135,13 +135,22 @@ def document(results: dict[str, Tests]) -> dict[str, Any]:
             "versions": {"plano-cluster": "0.1.0", "envoy": "1.40.0"},
             "foreign": {"mean": 0.02, "p90": 0.05, "max": 0.31},
             "idle_frontend_mib": 48.0,
+            "cpu_shares": {"supervisor": 0.001, "telemetry": 0.124, "frontend": 0.875},
         },
     }
 
 
 def test_the_section_says_what_was_run_where_and_beside_whom() -> None:
     section = render(Comparison.read(document(run_that_meets_every_target())))
-    for fact in ("loadtests/compare.py --quick", "Some CPU", "envoy 1.40.0", "max 0.31", "0.65", "0 of 16"):
+    for fact in (
+        "loadtests/compare.py --quick",
+        "Some CPU",
+        "envoy 1.40.0",
+        "max 0.31",
+        "telemetry 12.4 %",
+        "0.65",
+        "0 of 16",
+    ):
         assert fact in section
 
 
@@ -229,3 +238,11 @@ def test_a_quick_run_is_short_and_a_full_one_has_every_test() -> None:
     assert (quick.reps, quick.contenders) == (1, ["envoy"])
     assert full.tests == "sat,lat30,lat40,burst,paced,light"
     assert estimate_s(quick, 3) < estimate_s(full, 7)
+
+
+def test_the_cpu_of_a_run_is_shared_among_the_roles() -> None:
+    assert share({"frontend": 1.0, "telemetry": 0.5}, {"frontend": 4.0, "telemetry": 1.5}) == {
+        "frontend": 0.75,
+        "telemetry": 0.25,
+    }
+    assert share({"frontend": 1.0}, {"frontend": 1.0}) == {}
