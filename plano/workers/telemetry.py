@@ -52,10 +52,10 @@ class TelemetryWorker:
         bus.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)
         bus.setsockopt(zmq.LINGER, 0)
         bus.bind(self._boot.address)
-        runner = web.AppRunner(self._admin().application(), access_log=None)
+        runner = web.AppRunner(self._admin().application(), access_log=None, shutdown_timeout=1.0)
         try:
             await runner.setup()
-            await web.SockSite(runner, socket.socket(fileno=self._boot.admin_socket), shutdown_timeout=1.0).start()
+            await web.SockSite(runner, socket.socket(fileno=self._boot.admin_socket)).start()
             control.on("cluster", self._update_picture)
             await control.ready()
             await self._consume_until_drained(bus, control)
