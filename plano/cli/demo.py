@@ -55,7 +55,7 @@ def _run(terminal: Terminal, prepared: Prepared, settings: Settings, *, stay: bo
     async def perform(info: ClusterInfo, stop: Callable[[], None]) -> None:
         nonlocal worked
         try:
-            show_ready(terminal, prepared, info)
+            show_ready(terminal, prepared, settings, info)
             showcase = Showcase(terminal, info.listeners[0]["url"], info.admin)
             worked = await asyncio.to_thread(showcase.run)
             showcase.show_commands()

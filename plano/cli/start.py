@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -72,7 +73,7 @@ def _run(prepared: Prepared, settings: Settings) -> int:
         click.echo(f"warning: {warning}", err=True)
 
     async def announce(info: ClusterInfo, stop: Callable[[], None]) -> None:
-        show_ready(terminal, prepared, info)
+        show_ready(terminal, prepared, settings, info)
 
     return run_cluster(cluster_spec(prepared, settings), announce)
 
@@ -114,7 +115,7 @@ def run_cluster(spec: ClusterSpec, on_ready: Callable[[ClusterInfo, Callable[[],
     return asyncio.run(supervise())
 
 
-def show_ready(terminal: Terminal, prepared: Prepared, info: ClusterInfo) -> None:
+def show_ready(terminal: Terminal, prepared: Prepared, settings: Settings, info: ClusterInfo) -> None:
     """Says that the cluster is ready, where it is and how it is stopped."""
     from plano.cli.clock import process_age_s
     from plano.cli.preparation import explain_keys, summarize_models
@@ -127,5 +128,7 @@ def show_ready(terminal: Terminal, prepared: Prepared, info: ClusterInfo) -> Non
     if prepared.is_zero_config:
         rows.extend(("keys" if not number else "", line) for number, line in enumerate(explain_keys(prepared.keys)))
     rows.append(("admin", f"{info.admin}  (/metrics, /readyz, /cluster)"))
-    rows.append(("stop", "Ctrl-C, or plano-cluster stop"))
+    usual_place = Path("~/.plano/run").expanduser()
+    elsewhere = "" if settings.run_dir == usual_place else f" --run-dir {shlex.quote(str(settings.run_dir))}"
+    rows.append(("stop", f"Ctrl-C, or plano-cluster stop{elsewhere}"))
     terminal.pairs(rows)

@@ -26,7 +26,8 @@ _OUTPUT_GRACE_S = 0.5
 class Child:
     """A running child. Made by `spawn`; `exited` ends when the process has, and its output is read to the end.
 
-    `last_heard` and `spawned` are monotonic seconds; `info` is what the child said with its readiness.
+    `last_heard` and `spawned` are monotonic seconds; `info` is what the child said with its readiness;
+    `unread_output_bytes` is what it wrote when our own stderr was closed.
     """
 
     def __init__(self, name: str, process: Process, on_ready: Callable[[], None]) -> None:
@@ -37,6 +38,7 @@ class Child:
         self.last_heard = self.spawned
         self.is_ready = False
         self.info: dict[str, Any] = {}
+        self.unread_output_bytes = 0
         self._process = process
         self._on_ready = on_ready
         self._pipe = PipeProtocol(self._receive, self._pipe_closed)
@@ -142,8 +144,13 @@ class Child:
             return
         text = output.decode("utf-8", "replace")
         self._tail.extend(text.splitlines())
-        sys.stderr.write(text if text.endswith("\n") else text + "\n")
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(text if text.endswith("\n") else text + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            # Whoever read our stderr is gone, so there is nobody to tell. Reading must go on all the same: a child that
+            # writes into a full pipe stands still.
+            self.unread_output_bytes += len(output)
 
 
 def describe_exit(status: int) -> str:

@@ -122,25 +122,21 @@ class Slot:
         try:
             child = await Child.spawn(self._boot, self._inherited, self._become_ready)
         except OSError as error:
-            raise_or_log = StartError(f"{self.name} could not be started: {error}")
             if not self.was_ready.done():
-                raise raise_or_log from error
-            log.error("%s", raise_or_log)
+                raise StartError(f"{self.name} could not be started: {error}") from error
+            log.error("%s could not be started: %s", self.name, error)
             return self._policy.backoff_max_s
         self.child = child
         if self._stopping.is_set():
             child.kill()
-        self._state_of_new_child()
+        self.state = "starting"
+        self._on_change(self)
         status = await self._watch(child)
         self.child = None
         delay_s = self._backoff.delay_after(child.lifetime_s)
         if not self._stopping.is_set():
             self._account_for_death(child, status, delay_s)
         return delay_s
-
-    def _state_of_new_child(self) -> None:
-        self.state = "starting"
-        self._on_change(self)
 
     def _become_ready(self) -> None:
         if not self.was_ready.done():
