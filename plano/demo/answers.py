@@ -195,18 +195,12 @@ def _call(tool: Tool, index: int, places: list[str], question: str) -> ToolCall:
         ("query", "question", "text", "input", "message"), question
     )
     try:
-        arguments: Any = make_value(tool.parameters or {"type": "object"}, hints)
+        arguments = make_value(tool.parameters or {"type": "object"}, hints)
+        if not isinstance(arguments, Mapping):
+            raise SchemaError('schema must be of "type": "object"')
     except SchemaError as error:
         message = f"Invalid schema for function '{tool.name}': {error}."
         raise PromptError(400, message, param="tools", code="invalid_function_parameters") from error
-    if isinstance(arguments, Mapping):
-        # Optional properties that the question answers are worth filling: an empty call shows nothing.
-        properties = tool.parameters.get("properties", {})
-        arguments = dict(arguments) | {
-            key: hints[key]
-            for key, schema in properties.items()
-            if key in hints and key not in arguments and isinstance(schema, Mapping) and schema.get("type") == "string"
-        }
     return ToolCall(tool.name, _to_json(arguments))
 
 

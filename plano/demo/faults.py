@@ -68,8 +68,8 @@ _FAULTS: tuple[tuple[FaultKind, re.Pattern[str]], ...] = (
     ("gzip", re.compile(r"gzip")),  # compressed, whether the client asked for it or not
     ("comments", re.compile(r"comments")),  # comment lines before every event
     ("crlf", re.compile(r"crlf")),  # lines end in CR LF
-    ("big", re.compile(r"big-(\d+)")),  # KiB of text, in chunks of 4 KiB
-    ("chunks", re.compile(r"chunks-(\d+)-(\d+)")),  # n chunks, ms between two
+    ("big", re.compile(r"big-(\d{1,7})")),  # KiB of text, in chunks of 4 KiB
+    ("chunks", re.compile(r"chunks-(\d{1,6})-(\d+)")),  # n chunks, ms between two
     ("usage", re.compile(r"usage-(\d+)-(\d+)")),  # cached prompt tokens, reasoning tokens
 )
 

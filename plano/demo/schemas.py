@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_DEPTH = 12
+MAX_ITEMS = 1000
+MAX_LENGTH = 100_000
+MAX_INTEGER = 2**63 - 1
 
 FORMATS: Mapping[str, str] = {
     "date-time": "2026-01-01T12:00:00Z",
@@ -30,12 +33,16 @@ class SchemaError(Exception):
 
 
 def make_value(schema: Any, hints: Mapping[str, str] | None = None) -> Any:
-    """Return a small value valid against `schema`; optional properties are left out.
+    """Return a small value valid against `schema`; optional properties are left out, unless there is a hint for them.
 
     `hints` gives strings for string properties by name. Raises SchemaError where the schema recurs without end or
-    uses a pattern that none of our examples matches.
+    uses a pattern that none of our examples matches, is malformed, or asks for something huge.
     """
-    return _value(schema, schema, hints or {}, "", 0)
+    try:
+        return _value(schema, schema, hints or {}, "", 0)
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError, RecursionError, re.error) as error:
+        # Written by anyone, so wrong in any way: only what could be made of it counts, not where it broke.
+        raise SchemaError("the schema is malformed") from error
 
 
 def _value(schema: Any, root: Any, hints: Mapping[str, str], name: str, depth: int) -> Any:
@@ -98,10 +105,13 @@ def _value_of_type(schema: Mapping[str, Any], root: Any, hints: Mapping[str, str
     match kind:
         case "object":
             properties = schema.get("properties", {})
-            required = dict.fromkeys(schema.get("required", ()))
-            return {key: _value(properties.get(key, True), root, hints, key, depth + 1) for key in required}
+            hinted = (key for key, each in properties.items() if key in hints and each.get("type") == "string")
+            wanted = dict.fromkeys((*schema.get("required", ()), *hinted))
+            return {key: _value(properties.get(key, True), root, hints, key, depth + 1) for key in wanted}
         case "array":
             size = schema.get("minItems", 0)
+            if size > MAX_ITEMS:
+                raise SchemaError(f"the demo provider makes no array of {size} items")
             return [_value(schema.get("items", True), root, hints, name, depth + 1) for _ in range(size)]
         case "integer" | "number":
             return _number(schema, kind)
@@ -129,6 +139,8 @@ def _number(schema: Mapping[str, Any], kind: str) -> float | int:
             wanted = math.floor(high / step) * step
     if not low <= wanted <= high:
         raise SchemaError(f"no {kind} lies between {low} and {high}")
+    if kind == "integer" and abs(wanted) > MAX_INTEGER:
+        raise SchemaError("the integer has more than 64 bits")
     return int(wanted) if kind == "integer" else wanted
 
 
@@ -140,6 +152,8 @@ def _string(schema: Mapping[str, Any], wanted: str) -> str:
         raise SchemaError(f"the demo provider has no example of the pattern {schema['pattern']!r}")
     if schema.get("format") in FORMATS:
         return FORMATS[schema["format"]]
+    if schema.get("minLength", 0) > MAX_LENGTH:
+        raise SchemaError("the demo provider makes no string that long")
     padded = wanted.ljust(schema.get("minLength", 0), "o")
     return padded[: schema.get("maxLength", len(padded))]
 

@@ -201,6 +201,9 @@ def _make_request(message: object, payload: object, protocol: object, writer: ob
 
 
 async def _read_body(request: web.BaseRequest) -> bytes:
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        # aiohttp leaves this to its application layer, which we go without.
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge as error:

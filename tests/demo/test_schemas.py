@@ -61,6 +61,12 @@ def test_the_value_is_valid(schema: dict[str, Any]) -> None:
         },
         {"type": "string", "pattern": "^no example of this$"},
         {"type": "integer", "minimum": 4, "maximum": 3},
+        {"type": "integer", "minimum": 2**70},
+        {"type": "array", "minItems": 10**9},
+        {"type": "string", "minLength": 10**9},
+        {"type": "array", "minItems": "many"},
+        {"type": "object", "required": 5},
+        {"type": "string", "pattern": "("},
     ],
 )
 def test_what_cannot_be_made_is_said(schema: Any) -> None:
@@ -69,8 +75,10 @@ def test_what_cannot_be_made_is_said(schema: Any) -> None:
 
 
 def test_hints_fill_properties_by_name() -> None:
-    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    assert make_value(schema, {"city": "Oslo"}) == {"city": "Oslo"}
+    text = {"type": "string", "description": "of something"}
+    schema = {"type": "object", "properties": {"city": text, "land": text, "x": text}, "required": ["city"]}
+    assert make_value(schema, {"city": "Oslo", "land": "Norway"}) == {"city": "Oslo", "land": "Norway"}
+    assert make_value(schema) == {"city": "demo"}
 
 
 LEAVES = st.one_of(
