@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -33,21 +33,12 @@ class BadRequest(Exception):
         self.param = param
 
 
-class ChatRequest(NamedTuple):
-    """What routing needs of a request. `model` is None when the client left the choice to the gateway."""
-
-    body: dict[str, Any]
-    model: str | None
-    stream: bool
+# What routing needs of a request: the parsed body, the model (None: the gateway chooses), whether it streams.
+ChatRequest = tuple[dict[str, Any], str | None, bool]
 
 
-class Usage(NamedTuple):
-    """Token counts as the provider reported them; `cached` and `reasoning` are parts of `input` and `output`."""
-
-    input: int
-    output: int
-    cached: int
-    reasoning: int
+# Token counts as the provider reported them: input, output, and the parts of them that were cached and reasoning.
+Usage = tuple[int, int, int, int]
 
 
 class EventKind(Enum):
@@ -80,7 +71,7 @@ def parse_request(data: bytes) -> ChatRequest:
     stream = body.get("stream")
     if stream is not None and type(stream) is not bool:
         raise BadRequest("'stream' must be true or false.", "stream")
-    return ChatRequest(body, model, bool(stream))
+    return body, model, stream is True
 
 
 def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
@@ -92,13 +83,17 @@ def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
     old = body.get("model")
     if old == model:
         return data
-    if type(old) is str and data.count(b'"model"') == 1 and b"\\u006" not in data:
+    place = data.find(b'"model"') + 7
+    if (
+        place > 6
+        and type(old) is str
+        and data.find(b'model"', place) < 0
+        and (b"\\" not in data or b"\\u006" not in data)
+    ):
         value = orjson.dumps(old)
-        start = data.find(b'"model"') + 7
-        colon = data.find(b":", start)
-        place = data.find(value, colon)
-        if place >= 0 and not data[start:colon].strip() and not data[colon + 1 : place].strip():
-            return data[:place] + orjson.dumps(model) + data[place + len(value) :]
+        start = data.find(value, place)
+        if start == place + 1 or (start > 0 and data[place:start].strip(b" \t\r\n") == b":"):
+            return data[:start] + orjson.dumps(model) + data[start + len(value) :]
     return orjson.dumps({**body, "model": model})
 
 
@@ -161,6 +156,9 @@ def find_usage(tail: bytes) -> Usage | None:
 
     Looks for the last `"usage": {...}`; a quoted one inside a text is escaped in JSON and does not match.
     """
+    start = tail.rfind(b'"usage":{')
+    if start > 0 and tail[start - 1] != 0x5C:
+        return _read_usage(tail, start + 8)
     start = tail.rfind(b'"usage"')
     while start >= 0:
         match = _USAGE.match(tail, start)
@@ -176,14 +174,14 @@ def error_event(error: bytes) -> bytes:
 
 
 def _read_usage(tail: bytes, start: int) -> Usage | None:
-    end = start
-    while True:  # usage holds numbers and flat objects, no strings with braces
-        end = tail.find(b"}", end) + 1
-        if end == 0:
-            return None
+    end = tail.find(b"}", start) + 1
+    while end:  # usage holds numbers and flat objects, no strings with braces
         piece = tail[start:end]
         if piece.count(b"{") == piece.count(b"}"):
             break
+        end = tail.find(b"}", end) + 1
+    else:
+        return None
     try:
         usage = orjson.loads(piece)
     except orjson.JSONDecodeError:
@@ -191,15 +189,8 @@ def _read_usage(tail: bytes, start: int) -> Usage | None:
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if type(prompt) is not int or type(completion) is not int:
         return None
-    return Usage(
-        prompt,
-        completion,
-        _detail(usage, "prompt_tokens_details", "cached_tokens"),
-        _detail(usage, "completion_tokens_details", "reasoning_tokens"),
-    )
-
-
-def _detail(usage: dict[str, Any], group: str, key: str) -> int:
-    details = usage.get(group)
-    value = details.get(key) if type(details) is dict else None
-    return value if type(value) is int else 0
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if type(details) is dict else 0
+    details = usage.get("completion_tokens_details")
+    reasoning = details.get("reasoning_tokens") if type(details) is dict else 0
+    return prompt, completion, cached if type(cached) is int else 0, reasoning if type(reasoning) is int else 0

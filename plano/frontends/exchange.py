@@ -17,7 +17,6 @@ from plano.dialects.chat import (
     BadRequest,
     ChatRequest,
     EventKind,
-    Usage,
     classify_event,
     find_usage,
     is_error_body,
@@ -28,7 +27,8 @@ from plano.dialects.chat import (
 from plano.frontends.errors import GatewayError, render_failure
 from plano.frontends.http1 import STATUS_LINES, ClientConnection, Request
 from plano.frontends.relay import Relay
-from plano.frontends.trace import Trace, choose_request_id, make_trace
+from plano.frontends.trace import choose_request_id, make_trace
+from plano.routing.models import UNSPECIFIED
 from plano.telemetry.record import Attempt
 from plano.upstreams.attempts import Step, decide_next, parse_retry_after
 from plano.upstreams.candidate import Candidate
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 # What is kept of an answer that may still be thrown away: an error body, the first events of a stream.
 MAX_HELD_BYTES = 256 * 1024
+
+_NOTHING: ChatRequest = ({}, None, False)
+_UNKNOWN_USAGE = (None, None, None, None)
 
 
 class Phase(Enum):
@@ -58,7 +61,6 @@ class Exchange:
         "_backoff",
         "_chain",
         "_chat",
-        "_forwarded",
         "_given_up_s",
         "_held",
         "_index",
@@ -83,10 +85,11 @@ class Exchange:
         self._listener = listener
         self.connection = connection
         self._request = request
-        self._trace: Trace = make_trace(request.traceparent)
-        self._request_id = choose_request_id(request.request_id, self._trace)
-        self._chat: ChatRequest | None = None
+        self._trace = make_trace(request.traceparent)
+        self._request_id = choose_request_id(request.request_id, self._trace[0])
+        self._chat: ChatRequest = _NOTHING
         self._chain: tuple[Candidate, ...] = ()
+        self.candidate: Candidate = cast(Candidate, None)  # set together with _chain
         self._index = 0
         self._tries = 0
         self._attempts: list[Attempt] = []
@@ -99,61 +102,49 @@ class Exchange:
         self._status = 0
         self._limit: float | None = None
         self._ttft_s: float | None = None
-        self.candidate = cast(Candidate, None)  # set by start, together with _chain
-        self._given_up_s = request.received_s + listener.timeout_s
+        self.deadline_s = self._given_up_s = request.received_s + listener.timeout_s
 
     # -- admit, parse, decide ------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Everything up to the first attempt. Whatever is wrong with the request is answered here."""
         listener = self._listener
+        frontend = listener.frontend
+        request = self._request
         listener.in_flight += 1
-        self.deadline_s = self._given_up_s
-        listener.frontend.watch(self)
+        frontend.exchanges.watch(self)
         self.connection.handler = self
         try:
-            if len(listener.frontend.deadlines.live) > listener.limits.max_in_flight:
+            if len(frontend.exchanges.live) > listener.limits.max_in_flight:
                 message = "The gateway is at its limit of requests in flight."
                 raise GatewayError(503, "overloaded", message, retry_after_s=1.0)
-            if self._request.content_coding is not None:
+            if request.content_coding is not None:
                 raise GatewayError(415, "content_coding", "Request bodies must not be compressed.")
-            self._chat = parse_request(self._request.body)
-            self._chain = self._find_candidates(self._chat.model)
+            chat = self._chat = parse_request(request.body)
+            chain = frontend.candidates.chain(chat[1])
+            if not chain:
+                raise self._explain_unresolved(chat[1])
         except BadRequest as error:
-            self._refuse(GatewayError(400, "invalid_request", error.message, param=error.param))
+            self._answer_error(GatewayError(400, "invalid_request", error.message, param=error.param), None)
+            return
         except GatewayError as error:
-            self._refuse(error)
-        else:
-            listener.frontend.retries.deposit()
-            self._forwarded = self._forward_headers()
-            self.candidate = self._chain[0]
-            self._attempt(self.candidate)
-
-    def _find_candidates(self, model: str | None) -> tuple[Candidate, ...]:
-        chain = self._listener.frontend.candidates.chain(model)
-        if not chain:
-            if model is None or self._listener.frontend.candidates.is_unspecified(model):
-                message = "The request names no model and no provider is marked `default: true`."
-                raise GatewayError(400, "model_missing", message, param="model")
-            message = f"The model '{model[:256]}' is not configured. GET /v1/models lists those that are."
-            raise GatewayError(404, "model_not_found", message, param="model")
+            self._answer_error(error, None)
+            return
+        self._chain = chain
+        self.candidate = chain[0]
         if chain[0].plan.dialect != "chat":
             message = f"The provider {chain[0].plan.provider} has no chat completions API."
-            raise GatewayError(501, "dialect_unsupported", message, param="model")
-        return chain
+            self._answer_error(GatewayError(501, "dialect_unsupported", message, param="model"), None)
+            return
+        frontend.retries.deposit()
+        self._attempt(chain[0])
 
-    def _forward_headers(self) -> bytes:
-        """The header lines every attempt sends: trace context, request id, and the client's own end-to-end headers."""
-        request, trace = self._request, self._trace
-        lines = b"traceparent: 00-%b-%b-%b\r\nx-request-id: %b\r\n" % (
-            trace.trace_id,
-            trace.span_id,
-            trace.flags,
-            self._request_id,
-        )
-        if request.tracestate is not None and trace.parent_id:
-            lines += b"tracestate: %b\r\n" % request.tracestate
-        return lines
+    def _explain_unresolved(self, model: str | None) -> GatewayError:
+        if model is None or model in UNSPECIFIED:
+            message = "The request names no model and no provider is marked `default: true`."
+            return GatewayError(400, "model_missing", message, param="model")
+        message = f"The model '{model[:256]}' is not configured. GET /v1/models lists those that are."
+        return GatewayError(404, "model_not_found", message, param="model")
 
     # -- attempt -------------------------------------------------------------------------------------------------
 
@@ -166,12 +157,7 @@ class Exchange:
         self._tries += 1
         self._attempt_began_s = now_s
         self._held = b""
-        retry = candidate.plan.retry
-        limit_s = retry.per_try_timeout_s
-        if retry.first_token_timeout_s is not None and cast(ChatRequest, self._chat).stream:
-            first_s = retry.first_token_timeout_s
-            limit_s = first_s if limit_s is None or first_s < limit_s else limit_s
-        self._limit = limit_s
+        self._limit = limit_s = candidate.limit_s if not self._chat[2] else candidate.stream_limit_s
         ends_s = self._given_up_s
         self.deadline_s = ends_s if limit_s is None or now_s + limit_s > ends_s else now_s + limit_s
         upstream = candidate.pool.take()
@@ -182,21 +168,25 @@ class Exchange:
             candidate.pool.dial(self)
 
     def _render(self, candidate: Candidate) -> bytes:
-        """The request as this candidate gets it."""
+        """The request as this candidate gets it: its own head, trace context and request id, the client's end-to-end
+        headers, and the body with the model's upstream id."""
         request = self._request
-        chat = cast(ChatRequest, self._chat)
-        body = replace_model(request.body, chat.body, candidate.model)
-        lines = request.lines
+        trace_id, span_id, parent_id, flags = self._trace
+        body = replace_model(request.body, self._chat[0], candidate.model)
+        lines = b"".join(request.lines)
         if candidate.overrides:
-            lines = [line for line in lines if line.partition(b":")[0].lower() not in candidate.overrides]
-        credential = b""
+            lines = candidate.without_overrides(request.lines)
         if candidate.plan.passthrough_auth:
-            credential = candidate.credential(request.authorization, request.api_key)
-        return b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
+            lines += candidate.credential(request.authorization, request.api_key)
+        if parent_id and request.tracestate is not None:
+            lines += b"tracestate: %b\r\n" % request.tracestate
+        return b"%b%btraceparent: 00-%b-%b-%b\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
             candidate.request_head,
-            credential,
-            self._forwarded,
-            b"".join(lines),
+            lines,
+            trace_id,
+            span_id,
+            flags,
+            self._request_id,
             len(body),
             body,
         )
@@ -211,8 +201,12 @@ class Exchange:
         self.candidate.pool.dial(self)
 
     def upstream_head(self, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
-        self._status = connection.status
-        self._before_content(connection, body, complete)
+        self._status = status = connection.status
+        if complete and status == 200 and is_sound_document(connection, body):  # the common case of a document
+            self._upstream = None
+            self._open(connection, body, True, events=False)
+        else:
+            self._before_content(connection, body, complete)
 
     def upstream_data(self, body: bytes, complete: bool) -> None:
         self._before_content(cast(UpstreamConnection, self._upstream), body, complete)
@@ -240,7 +234,7 @@ class Exchange:
         else:
             verdict = judge_document(connection.content_type, body, complete)
         if verdict is True or (verdict is False and len(body) > MAX_HELD_BYTES):
-            self._open(connection, body, complete, events)
+            self._open(connection, body, complete, events=events)
         elif verdict is False:
             self._held = body
         else:
@@ -313,20 +307,17 @@ class Exchange:
             )
         )
 
-    def _refuse(self, error: GatewayError) -> None:
-        self._answer_error(error, None)
-
     def _answer_error(self, error: GatewayError, body: bytes | None) -> None:
         request = self._request
         lines = b"x-request-id: %b\r\n" % self._request_id
         if self._attempts:
             lines += b"%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, len(self._attempts))
         self.connection.fail(request, error, lines=lines, body=body)
-        self._end(error.status, error.code)
+        self._end(error.status, error.code, _UNKNOWN_USAGE, 0)
 
     # -- relay ---------------------------------------------------------------------------------------------------
 
-    def _open(self, connection: UpstreamConnection, body: bytes, complete: bool, events: bool) -> None:
+    def _open(self, connection: UpstreamConnection, body: bytes, complete: bool, *, events: bool) -> None:
         """Content: write the head and what there is of the answer in one write. From here on nothing is retried."""
         request = self._request
         self._phase = Phase.RELAY
@@ -335,15 +326,17 @@ class Exchange:
             request.keep_alive = False
             request.connection_line = b"connection: close\r\n"
         chunked = False
-        if events or connection.content_length < 0:
-            framing = b"transfer-encoding: chunked\r\n"
-            chunked = request.chunked_ok
-            if not chunked:  # HTTP/1.0: the end of the connection is the end of the answer
-                framing = b"connection: close\r\n"
-                request.keep_alive = False
-                request.connection_line = b""
-        else:
+        if not events and complete:
+            framing = b"content-length: %d\r\n" % len(body)
+        elif not events and connection.content_length >= 0:
             framing = b"content-length: %d\r\n" % connection.content_length
+        elif request.chunked_ok:
+            framing = b"transfer-encoding: chunked\r\n"
+            chunked = True
+        else:  # HTTP/1.0: the end of the connection is the end of the answer
+            framing = b"connection: close\r\n"
+            request.keep_alive = False
+            request.connection_line = b""
         head = b"%bcontent-type: %b\r\n%bx-plano-attempts: %d\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
             STATUS_LINES[self._status],
             connection.content_type or b"application/json",
@@ -354,7 +347,7 @@ class Exchange:
             framing,
             request.connection_line,
         )
-        if complete and not events and not chunked:  # the whole of a document: the common case
+        if complete and not events:
             self._upstream = None
             self.connection.transport.write(head + body)
             self._finish(body, len(body), None)
@@ -387,7 +380,7 @@ class Exchange:
         self._let_go()
         relay = self._relay
         bytes_out = relay.bytes_out if relay is not None else 0
-        self._end(499, "client_closed", usage=None, bytes_out=bytes_out, client_gone=True)
+        self._end(499, "client_closed", _UNKNOWN_USAGE, bytes_out, client_gone=True)
 
     def pause(self) -> None:
         """The client does not keep up: stop reading from the upstream, and give the client a limited time."""
@@ -438,51 +431,66 @@ class Exchange:
 
     def _finish(self, tail: bytes, bytes_out: int, failure: Failure | None) -> None:
         """The answer is written; `tail` is the end of it."""
+        error = ""
         if failure is not None or self._attempts:
             self._note_attempt(time.monotonic(), failure)
-        error = f"stream_{failure.kind.value}" if failure is not None else ""
-        self._end(self._status, error, usage=find_usage(tail), bytes_out=bytes_out)
+            if failure is not None:
+                error = f"stream_{failure.kind.value}"
+        self._end(self._status, error, find_usage(tail) or _UNKNOWN_USAGE, bytes_out)
 
     def _end(
-        self, status: int, error: str, *, usage: Usage | None = None, bytes_out: int = 0, client_gone: bool = False
+        self, status: int, error: str, usage: tuple[int | None, ...], bytes_out: int, client_gone: bool = False
     ) -> None:
         """One record, whatever happened; then the connection goes on without us."""
         self._phase = Phase.ENDED
-        listener, request, chat, trace = self._listener, self._request, self._chat, self._trace
+        listener, request, trace = self._listener, self._request, self._trace
         frontend = listener.frontend
-        frontend.deadlines.live.pop(self, None)
+        frontend.exchanges.live.pop(self, None)
         listener.in_flight -= 1
-        candidate = self.candidate if self._chain else None
-        now_s = time.monotonic()
-        frontend.recorder.add(
+        provider = model = ""
+        if self._chain:
+            provider, model = self.candidate.plan.provider, self.candidate.name
+        recorder = frontend.recorder
+        recorder.add(
             (
                 self._request_id,
-                trace.trace_id,
-                trace.parent_id,
-                trace.span_id,
+                trace[0],
+                trace[2],
+                trace[1],
                 listener.name,
                 request.method,
                 request.target,
-                (chat.model or "") if chat is not None else "",
-                candidate.plan.provider if candidate is not None else "",
-                candidate.name if candidate is not None else "",
+                self._chat[1],
+                provider,
+                model,
                 status,
                 error,
-                chat.stream if chat is not None else False,
+                self._chat[2],
                 client_gone,
-                request.received_s + frontend.recorder.unix_offset_s,
-                now_s - request.received_s,
+                request.received_s + recorder.unix_offset_s,
+                time.monotonic() - request.received_s,
                 self._ttft_s,
                 len(request.body),
                 bytes_out,
-                usage.input if usage is not None else None,
-                usage.output if usage is not None else None,
-                usage.cached if usage is not None else None,
-                usage.reasoning if usage is not None else None,
+                usage[0],
+                usage[1],
+                usage[2],
+                usage[3],
                 self._attempts,
             )
         )
         self.connection.finish(request)
+
+
+def is_sound_document(connection: UpstreamConnection, body: bytes) -> bool:
+    """The quick look at a whole JSON answer; whatever it doubts is judged by `judge_document`."""
+    return (
+        body[:2] == b'{"'
+        and body[-1:] == b"}"
+        and body[2:8] != b'error"'
+        and not connection.encoded
+        and connection.content_type[:16] == b"application/json"
+    )
 
 
 def judge_stream(body: bytes, complete: bool) -> Failure | bool:

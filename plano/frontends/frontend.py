@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 
 from plano.config.plan import ClusterPlan, ListenerPlan
-from plano.frontends.expiry import Deadlined, DeadlineTable
+from plano.frontends.deadlines import DeadlineTable
+from plano.frontends.exchange import Exchange
 from plano.frontends.listener import DRAIN_GRACE_S, Listener
 from plano.frontends.model import ModelListener
 from plano.frontends.recorder import Recorder
@@ -16,7 +17,7 @@ from plano.upstreams.attempts import RetryBudget
 from plano.upstreams.candidate import Candidates
 
 TICK_S = 0.05  # how exactly deadlines of requests are kept
-SWEEP_S = 1.0  # how exactly time-outs of connections are kept
+SWEEP_S = 5.0  # how exactly idle connections to upstreams are closed
 BACKLOG = 4_096
 
 
@@ -27,13 +28,12 @@ class Frontend:
         self.plan = plan
         self.limits = plan.limits
         self.candidates = Candidates(plan)
-        self.deadlines = DeadlineTable()
+        self.exchanges: DeadlineTable[Exchange] = DeadlineTable(TICK_S)
         self.retries = RetryBudget()
         self.recorder = Recorder(index, telemetry_address, self.gauges)
         self.listeners = [_make_listener(self, listener) for listener in plan.listeners]
         self._servers: list[tuple[asyncio.Server, socket.socket, Listener]] = []
         self._sweeper: asyncio.Task[None] | None = None
-        self._ticking = False
 
     async def start(self, sockets: Mapping[str, int]) -> None:
         """Accept on the listening sockets handed down (listener name to file descriptor)."""
@@ -70,13 +70,6 @@ class Frontend:
         await asyncio.sleep(0)  # let connections that were cut write their records
         self.recorder.close()
 
-    def watch(self, item: Deadlined) -> None:
-        """Look after the deadline of `item` until it leaves `deadlines.live`. Nothing ticks while nothing is live."""
-        self.deadlines.live[item] = None
-        if not self._ticking:
-            self._ticking = True
-            asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
     def gauges(self) -> tuple[dict[str, int], dict[str, int]]:
         """Requests in flight and client connections, by listener."""
         return (
@@ -100,18 +93,10 @@ class Frontend:
             sock.close()
         self._servers.clear()
 
-    def _tick(self) -> None:
-        self.deadlines.tick(time.monotonic())
-        self._ticking = bool(self.deadlines.live)
-        if self._ticking:
-            asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = time.monotonic()
-            for listener in self.listeners:
-                listener.sweep(now_s)
             for pool in self.candidates.pools:
                 pool.sweep(now_s)
 

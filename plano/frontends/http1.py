@@ -15,21 +15,24 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
+from plano.frontends.deadlines import NEVER
 from plano.frontends.errors import GatewayError, render_error
 
 if TYPE_CHECKING:
     from plano.frontends.listener import Listener
 
 MAX_URL_BYTES = 8 * 1024
+# How long a client that was refused may go on sending before the connection is cut.
+LINGER_S = 2.0
 
-_DROP, _AUTHORIZATION, _API_KEY, _REQUEST_ID, _TRACEPARENT, _TRACESTATE, _LENGTH, _HOST, _EXPECT, _TRANSFER, _CODING = (
-    range(11)
-)
+# What a request header is to us; every other header travels on as it is.
+_DROP, _AUTHORIZATION, _API_KEY, _REQUEST_ID, _TRACEPARENT, _TRACESTATE = range(6)
+_LENGTH, _HOST, _EXPECT, _TRANSFER, _CODING, _CONNECTION = range(6, 12)
 
 # Request headers that do not travel on as they are. Dropped: what concerns this hop (RFC 9110, 7.6.1), what is said
 # anew for the upstream, and what a provider has no business knowing (cookies, the path the request took to us).
 _REQUEST_HEADERS: dict[bytes, int] = {
-    b"connection": _DROP,
+    b"connection": _CONNECTION,
     b"keep-alive": _DROP,
     b"proxy-authorization": _DROP,
     b"proxy-connection": _DROP,
@@ -88,7 +91,7 @@ class Request:
     """One parsed request. `lines` are the end-to-end headers, ready to be written upstream.
 
     `received_s` is the monotonic time of its first byte. `connection_line` is the `connection:` header line the answer
-    must carry, mostly empty. `error` is set when the request must be refused.
+    must carry, mostly empty. `chunked_ok`: the client speaks HTTP/1.1. `error` is set when the request must be refused.
     """
 
     __slots__ = (
@@ -97,6 +100,7 @@ class Request:
         "body",
         "chunked_ok",
         "connection_line",
+        "connection_seen",
         "content_coding",
         "error",
         "expect",
@@ -131,8 +135,12 @@ class Request:
         self.body = b""
         self.keep_alive = True
         self.chunked_ok = True
+        self.connection_seen = False
         self.connection_line = b""
         self.error: GatewayError | None = None
+
+
+NO_REQUEST = Request()  # stands for "none": one comparison where a None would cost a check at every use
 
 
 class ClientConnection(asyncio.Protocol):
@@ -153,6 +161,7 @@ class ClientConnection(asyncio.Protocol):
         "_waiting",
         "busy",
         "closed",
+        "deadline_s",
         "handler",
         "transport",
         "writing_paused",
@@ -161,7 +170,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._parser = httptools.HttpRequestParser(self)
-        self._request: Request | None = None  # being parsed
+        self._request = NO_REQUEST  # being parsed
         self._waiting: deque[Request] = deque()  # parsed, not yet handled
         self._pieces: list[bytes] = []
         self._head_bytes = 0
@@ -173,6 +182,7 @@ class ClientConnection(asyncio.Protocol):
         self._starting = False
         self.busy = False  # a request is being handled
         self.closed = False
+        self.deadline_s = NEVER
         self.writing_paused = False
         self.handler: Handler | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # set by connection_made
@@ -186,14 +196,10 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._discarding:
             return
-        listener = self._listener
-        listener.idle.remove(self)
         try:
-            if len(data) > listener.limits.max_header_bytes and self._request is None:
+            if len(data) > self._listener.limits.max_header_bytes and self._request is NO_REQUEST:
                 self._bound_head(data)
             self._parser.feed_data(data)
-        except GatewayError as refusal:
-            self._refuse_rest(refusal)
         except httptools.HttpParserUpgrade:
             # The request is complete and wants another protocol; we answer it in this one (RFC 9110, 7.8) and close,
             # as the bytes that follow may be of that protocol.
@@ -203,12 +209,10 @@ class ClientConnection(asyncio.Protocol):
             if fault is None:
                 fault = GatewayError(400, "bad_http", f"The request is not valid HTTP/1.1: {error}", close=True)
             self._refuse_rest(fault)
-        if self._request is not None:
+        except GatewayError as refusal:
+            self._refuse_rest(refusal)
+        if self._request is not NO_REQUEST:
             self._watch_rest(len(data))
-        elif self._head_bytes:
-            listener.heads.remove(self)
-            listener.bodies.remove(self)
-            self._head_bytes = 0
         if self._waiting:
             self._start_waiting()
 
@@ -221,7 +225,7 @@ class ClientConnection(asyncio.Protocol):
         self.closed = True
         self._listener.disconnected(self)
         self._waiting.clear()
-        self._request = None
+        self._request = NO_REQUEST
         handler = self.handler
         if handler is not None:
             self.handler = None
@@ -239,20 +243,19 @@ class ClientConnection(asyncio.Protocol):
 
     # -- httptools -----------------------------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        self._request = Request()
-        self._head_done = False
-        self._body_bytes = 0
-
     def on_url(self, url: bytes) -> None:
-        request = cast(Request, self._request)
+        request = self._request
+        if request is NO_REQUEST:  # the first bytes of a request
+            request = self._request = Request()
+            self._head_done = False
+            self._head_bytes = self._body_bytes = 0
         request.target += url
         if len(request.target) > MAX_URL_BYTES:
             message = f"The URL is longer than {MAX_URL_BYTES} bytes."
             raise self._stop(GatewayError(414, "uri_too_long", message, close=True))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        request = cast(Request, self._request)
+        request = self._request
         kind = _REQUEST_HEADERS.get(name.lower())
         if kind is None:
             request.lines.append(b"%b: %b\r\n" % (name, value))
@@ -270,6 +273,8 @@ class ClientConnection(asyncio.Protocol):
             request.tracestate = value
         elif kind == _API_KEY:
             request.api_key = value
+        elif kind == _CONNECTION:
+            request.connection_seen = True
         elif kind == _EXPECT:
             request.expect = value
         elif kind == _TRANSFER:
@@ -278,23 +283,24 @@ class ClientConnection(asyncio.Protocol):
             request.content_coding = value
 
     def on_headers_complete(self) -> None:
-        request = cast(Request, self._request)
+        request = self._request
         self._head_done = True
         request.method = self._parser.get_method()
         limits = self._listener.limits
-        version = self._parser.get_http_version()
-        if version != "1.1":
-            if version != "1.0":
+        # llhttp wants to keep a connection alive without being asked only when the version is 1.1.
+        if request.connection_seen or not self._parser.should_keep_alive():
+            version = self._parser.get_http_version()
+            if version not in ("1.0", "1.1"):
                 raise self._stop(GatewayError(505, "http_version", "This listener speaks HTTP/1.1.", close=True))
-            request.chunked_ok = False
-        elif request.hosts != 1:
+            request.chunked_ok = version == "1.1"
+        if request.chunked_ok and request.hosts != 1:
             raise self._stop(GatewayError(400, "bad_host", "A request needs exactly one Host header.", close=True))
         if request.length > limits.max_body_bytes:
             raise self._stop(self._too_large())
         if request.transfer_coding is not None and request.transfer_coding.lower() != b"chunked":
             message = "The only transfer coding this listener knows is chunked."
             raise self._stop(GatewayError(501, "transfer_coding", message, close=True))
-        if request.expect is not None and version == "1.1":
+        if request.expect is not None and request.chunked_ok:
             if request.expect.lower() != b"100-continue":
                 message = "The only expectation this listener meets is 100-continue."
                 raise self._stop(GatewayError(417, "expectation_failed", message, close=True))
@@ -308,7 +314,7 @@ class ClientConnection(asyncio.Protocol):
             raise self._stop(self._too_large())
 
     def on_message_complete(self) -> None:
-        request = cast(Request, self._request)
+        request = self._request
         pieces = self._pieces
         if pieces:
             request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -318,7 +324,7 @@ class ClientConnection(asyncio.Protocol):
             request.connection_line = b"connection: close\r\n"
         elif not request.chunked_ok:
             request.connection_line = b"connection: keep-alive\r\n"
-        self._request = None
+        self._request = NO_REQUEST
         self._waiting.append(request)
 
     # -- answers -------------------------------------------------------------------------------------------------
@@ -360,10 +366,15 @@ class ClientConnection(asyncio.Protocol):
             if not self._starting:
                 self._start_waiting()
         else:
-            self._listener.idle.add(self, time.monotonic())
+            self.deadline_s = time.monotonic() + self._listener.limits.keepalive_timeout_s
             if self._reading_paused:
                 self._reading_paused = False
                 self.transport.resume_reading()
+
+    @property
+    def idle(self) -> bool:
+        """Between requests, with nothing of a next one read."""
+        return not self.busy and self._request is NO_REQUEST
 
     def refuse_connection(self, error: GatewayError) -> None:
         """Answer before any request was read, and close."""
@@ -381,6 +392,7 @@ class ClientConnection(asyncio.Protocol):
         while self._waiting and not self.busy and not self.closed and not self._discarding:
             request = self._waiting.popleft()
             self.busy = True
+            self.deadline_s = NEVER  # of the connection; the request has its own
             if request.error is not None:
                 self._listener.refuse(self, request)
             else:
@@ -401,32 +413,28 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse_rest(self, fault: GatewayError | None) -> None:
         """No further request can be read from this connection; `fault` is the answer to what was being parsed."""
-        self._listener.heads.remove(self)
-        self._listener.bodies.remove(self)
-        self._head_bytes = 0
         self._pieces = []
         if fault is not None:
-            request = self._request or Request()
+            request = self._request if self._request is not NO_REQUEST else Request()
             request.error = fault
             self._waiting.append(request)
         elif self._waiting:
             self._waiting[-1].keep_alive = False
             self._waiting[-1].connection_line = b"connection: close\r\n"
-        self._request = None
+        self._request = NO_REQUEST
 
     def _watch_rest(self, received: int) -> None:
-        """Bound the size of a head and the time of a request that has not arrived as a whole."""
-        listener = self._listener
-        now_s = time.monotonic()
+        """Bound the size of a head, and the time of a request that has not arrived as a whole."""
+        limits = self._listener.limits
         if self._head_done:
-            listener.heads.remove(self)
-            listener.bodies.add(self, now_s)
-            self._head_bytes = 1  # only says that the queues must be left
+            if not self.busy:
+                self.deadline_s = time.monotonic() + limits.body_timeout_s  # renewed as long as the body moves
             return
-        if self not in listener.heads:
-            listener.heads.add(self, now_s)  # not renewed: a head has one deadline, however it trickles in
+        if self._head_bytes == 0 and not self.busy:
+            # not renewed: a head has one deadline, however it trickles in
+            self.deadline_s = time.monotonic() + limits.header_timeout_s
         self._head_bytes += received
-        if self._head_bytes > listener.limits.max_header_bytes:
+        if self._head_bytes > limits.max_header_bytes:
             self._refuse_rest(self._head_too_large())
 
     def _bound_head(self, data: bytes) -> None:
@@ -438,10 +446,10 @@ class ClientConnection(asyncio.Protocol):
         most = self._listener.limits.max_header_bytes
         return GatewayError(431, "headers_too_large", f"The request head is larger than {most} bytes.", close=True)
 
-    def time_out_request(self) -> None:
-        """The rest of a request did not come in time."""
-        if self.busy or self._waiting:  # the answer under way comes first; then the time starts again
-            self._listener.heads.add(self, time.monotonic())
+    def expire(self, now_s: float) -> None:
+        """Nothing came in time: between requests the connection is closed, within one it is refused."""
+        if self._request is NO_REQUEST or self._discarding:
+            self.transport.close()
             return
         message = "The rest of the request did not arrive in time."
         self._refuse_rest(GatewayError(408, "request_timeout", message, close=True))
@@ -453,6 +461,6 @@ class ClientConnection(asyncio.Protocol):
         if discard_rest and self.transport.can_write_eof():
             self._discarding = True
             self.transport.write_eof()
-            self._listener.lingering.add(self, time.monotonic())
+            self.deadline_s = time.monotonic() + LINGER_S
         else:
             self.transport.close()

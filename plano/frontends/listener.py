@@ -7,16 +7,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from plano.config.plan import ListenerPlan
+from plano.frontends.deadlines import DeadlineTable
 from plano.frontends.errors import GatewayError
-from plano.frontends.expiry import ExpiryQueue
 from plano.frontends.http1 import ClientConnection, Request
 from plano.frontends.trace import choose_request_id, make_trace
 
 if TYPE_CHECKING:
     from plano.frontends.frontend import Frontend
 
-# How long a client that was refused may go on sending before the connection is cut.
-LINGER_S = 2.0
+SWEEP_S = 1.0  # how exactly the time-outs of connections are kept
 # Connections that are idle when a drain begins get this long for a request already on its way.
 DRAIN_GRACE_S = 1.0
 
@@ -26,22 +25,18 @@ Route = Callable[[ClientConnection, Request], None]
 class Listener:
     """The ground all listener types stand on; subclasses add their routes.
 
-    `routes` maps a path to the methods it knows. The queues hold connections: `idle` between requests, `heads` and
-    `bodies` while a request trickles in, `lingering` after a refusal.
+    `routes` maps a path to the methods it knows.
     """
 
     def __init__(self, frontend: Frontend, plan: ListenerPlan) -> None:
         self.frontend = frontend
         self.name = plan.name
         self.timeout_s = plan.timeout_s
-        self.limits = limits = frontend.limits
+        self.limits = frontend.limits
         self.draining = False
         self.in_flight = 0
-        self.connections: dict[ClientConnection, None] = {}
-        self.idle: ExpiryQueue[ClientConnection] = ExpiryQueue(limits.keepalive_timeout_s, _close)
-        self.heads: ExpiryQueue[ClientConnection] = ExpiryQueue(limits.header_timeout_s, _time_out)
-        self.bodies: ExpiryQueue[ClientConnection] = ExpiryQueue(limits.body_timeout_s, _time_out)
-        self.lingering: ExpiryQueue[ClientConnection] = ExpiryQueue(LINGER_S, _close)
+        self._connections: DeadlineTable[ClientConnection] = DeadlineTable(SWEEP_S)
+        self.connections = self._connections.live
         self.routes: dict[bytes, dict[bytes, Route]] = {b"/healthz": {b"GET": self._answer_health}}
         self._unserved = f"Listeners of type {plan.type} do not answer requests in this version of Plano."
 
@@ -52,9 +47,8 @@ class Listener:
         return ClientConnection(self)
 
     def connected(self, connection: ClientConnection) -> None:
-        now_s = time.monotonic()
-        self.connections[connection] = None
-        self.idle.add(connection, now_s)
+        connection.deadline_s = time.monotonic() + self.limits.keepalive_timeout_s
+        self._connections.watch(connection)
         if len(self.connections) > self.limits.max_connections:
             message = "The gateway is at its limit of connections."
             error = GatewayError(503, "too_many_connections", message, retry_after_s=1.0, close=True)
@@ -62,18 +56,12 @@ class Listener:
 
     def disconnected(self, connection: ClientConnection) -> None:
         self.connections.pop(connection, None)
-        for queue in (self.idle, self.heads, self.bodies, self.lingering):
-            queue.remove(connection)
-
-    def sweep(self, now_s: float) -> None:
-        """Close or refuse what has run out of time; called about once a second."""
-        for queue in (self.idle, self.heads, self.bodies, self.lingering):
-            queue.sweep(now_s)
 
     def close_idle(self) -> None:
         """Part of a drain: connections without a request are closed."""
-        for connection in self.idle.items():
-            connection.transport.close()
+        for connection in list(self.connections):
+            if connection.idle:
+                connection.transport.close()
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -106,7 +94,7 @@ class Listener:
         error = request.error
         assert error is not None
         trace = make_trace(request.traceparent)
-        request_id = choose_request_id(request.request_id, trace)
+        request_id = choose_request_id(request.request_id, trace[0])
         connection.fail(request, error, lines=b"x-request-id: %b\r\n" % request_id)
         self.frontend.recorder.add_local(self.name, request, request_id, trace, error.status, error.code)
         connection.finish(request)
@@ -116,7 +104,7 @@ class Listener:
     ) -> None:
         """Answer with a document of our own, and record it."""
         trace = make_trace(request.traceparent)
-        request_id = choose_request_id(request.request_id, trace)
+        request_id = choose_request_id(request.request_id, trace[0])
         connection.respond(request, status, body, lines=b"x-request-id: %b\r\n%b" % (request_id, lines))
         self.frontend.recorder.add_local(self.name, request, request_id, trace, status, "")
         connection.finish(request)
@@ -126,11 +114,3 @@ class Listener:
         # connections and what it has it finishes.
         connection.respond(request, 200, b'{"status":"ok"}')
         connection.finish(request)
-
-
-def _close(connection: ClientConnection) -> None:
-    connection.transport.close()
-
-
-def _time_out(connection: ClientConnection) -> None:
-    connection.time_out_request()

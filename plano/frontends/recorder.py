@@ -38,7 +38,7 @@ class Recorder:
         self._due_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._last_gauges: object = None
-        self._pack = msgpack.Packer(default=_pack_text).pack
+        self._pack = msgpack.Packer().pack
         self._context = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.sndhwm = QUEUED_BATCHES
@@ -63,9 +63,9 @@ class Recorder:
         self.add(
             (
                 request_id,
-                trace.trace_id,
-                trace.parent_id,
-                trace.span_id,
+                trace[0],
+                trace[2],
+                trace[1],
                 listener,
                 request.method,
                 request.target[:1024],
@@ -120,7 +120,3 @@ class Recorder:
             self._socket.send(self._pack((WIRE_VERSION, state, records)), zmq.DONTWAIT)
         except zmq.Again:
             self._dropped += len(records)
-
-
-def _pack_text(value: object) -> object:
-    raise TypeError(f"{type(value).__name__} in a record")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from plano.config.plan import ClusterPlan, ProviderPlan
-from plano.routing.models import UNSPECIFIED, ModelTable, Target
+from plano.routing.models import ModelTable, Target
 from plano.upstreams.pool import Origin, Pool
 from plano.upstreams.tls import SessionReusingContext, client_context
 
@@ -16,13 +16,27 @@ MAX_CACHED = 4_096
 class Candidate:
     """`request_head` ends where the per-request headers begin; `answer_head` likewise for the client's answer."""
 
-    __slots__ = ("answer_head", "model", "name", "overrides", "plan", "pool", "request_head")
+    __slots__ = (
+        "answer_head",
+        "limit_s",
+        "model",
+        "name",
+        "overrides",
+        "plan",
+        "pool",
+        "request_head",
+        "stream_limit_s",
+    )
 
     def __init__(self, target: Target, pool: Pool) -> None:
         plan = target.provider
         self.plan = plan
         self.pool = pool
         self.model = target.upstream_model
+        # How long a try may take until the answer begins; a stream is held to the stricter of its two bounds.
+        self.limit_s = plan.retry.per_try_timeout_s
+        bounds = [s for s in (self.limit_s, plan.retry.first_token_timeout_s) if s is not None]
+        self.stream_limit_s = min(bounds, default=None)
         self.name = f"{plan.model.partition('/')[0]}/{target.upstream_model}" if plan.wildcard else plan.name
         fields = {"host": plan.authority, "content-type": "application/json", "accept-encoding": "identity"}
         if plan.access_key and not plan.passthrough_auth:
@@ -35,6 +49,10 @@ class Candidate:
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self.request_head = f"POST {path} HTTP/1.1\r\n{lines}".encode("latin-1")
         self.answer_head = f"x-plano-model: {self.name}\r\n".encode("latin-1", "replace")
+
+    def without_overrides(self, lines: list[bytes]) -> bytes:
+        """The client's header lines, less those the provider's configuration sets."""
+        return b"".join(line for line in lines if line.partition(b":")[0].lower() not in self.overrides)
 
     def credential(self, authorization: bytes | None, api_key: bytes | None) -> bytes:
         """The header line that passes the client's credential on (`passthrough_auth`), empty when there is none.
@@ -71,9 +89,6 @@ class Candidates:
             if chain and len(self._chains) < MAX_CACHED:
                 self._chains[name] = chain
         return chain
-
-    def is_unspecified(self, name: str) -> bool:
-        return name in UNSPECIFIED
 
     @property
     def pools(self) -> list[Pool]:
