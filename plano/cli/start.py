@@ -53,6 +53,8 @@ def start(
         raise click.UsageError("--once goes with --demo")
     if demo and config is not None:
         raise click.UsageError("--demo brings its own config")
+    if demo and (host is not None or port is not None):
+        raise click.UsageError("--host and --port do not apply to --demo, which says where it listens")
     with reported():
         from plano.config.settings import load_settings
 

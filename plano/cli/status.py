@@ -23,13 +23,16 @@ _ADMIN_TIMEOUT_S = 3.0
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @run_dir_option
 def status(as_json: bool, run_dir: Path | None) -> None:
-    """Show the running cluster and its processes. Exit status 3 when none is running."""
+    """Show the running cluster and its processes. Exit status 3 when none is ready."""
     place = open_run_dir(run_dir)
     terminal = Terminal()
-    info = place.read() if place.is_held() else None
+    is_held = place.is_held()
+    info = place.read() if is_held else None
     if info is None:
         if as_json:
-            terminal.line(json.dumps({"running": False, "run_dir": str(place.path)}))
+            terminal.line(json.dumps({"running": False, "starting": is_held, "run_dir": str(place.path)}))
+        elif is_held:
+            terminal.line(f"A cluster is just starting from {place.path}.")
         else:
             terminal.line(f"No cluster is running from {place.path}.")
         raise SystemExit(3)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import plano
+from plano.workers.rundir import RunDir
 from tests.clusters import PLANO_CLUSTER, ClusterProcess, find_free_port
 
 CONFIG = """
@@ -59,7 +60,9 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     assert all(f"  {name} " in text for name in ("start", "stop", "status", "validate", "models", "schema"))
 
 
-@pytest.mark.parametrize("arguments", [("start", "--once"), ("start", "--demo", "x.yaml"), ("nonsense",)])
+@pytest.mark.parametrize(
+    "arguments", [("start", "--once"), ("start", "--demo", "x.yaml"), ("start", "--demo", "--port", "1"), ("nonsense",)]
+)
 def test_wrong_usage_exits_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert run(*arguments, cwd=tmp_path).returncode == 2
 
@@ -156,6 +159,17 @@ def test_the_life_of_a_cluster_through_the_command_line(tmp_path: Path) -> None:
         again = run("stop", *place, cwd=tmp_path)
         assert again.returncode == 0
         assert "No cluster is running" in again.stdout
+
+
+def test_a_cluster_that_is_just_starting_is_said_to_be(tmp_path: Path) -> None:
+    place = RunDir(tmp_path / "run")
+    place.acquire()
+    try:
+        result = run("status", "--run-dir", str(place.path), cwd=tmp_path)
+        assert (result.returncode, "just starting" in result.stdout) == (3, True)
+        assert run("stop", "--run-dir", str(place.path), cwd=tmp_path).returncode == 1
+    finally:
+        place.release()
 
 
 def test_without_a_config_the_providers_of_the_environment_are_wired(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import logging
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,3 +177,9 @@ def test_log_lines_are_text_or_json() -> None:
         "logger": "plano.x",
         "message": "frontend 3 ended",
     }
+
+
+def test_the_frontend_imports_nothing_heavy() -> None:
+    program = "import sys, plano.workers.child, plano.frontends.process; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert not {"pydantic", "yaml", "aiohttp", "click", "rich", "prometheus_client"} & set(result.stdout.split())
