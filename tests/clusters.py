@@ -172,6 +172,9 @@ class ClusterProcess:
             for process in family:
                 if process.is_running():
                     process.kill()
+        if self.info:
+            # A supervisor that was killed could not.
+            shutil.rmtree(self.info["ipc_dir"], ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _family(self) -> list[psutil.Process]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,9 @@ class SupervisedCluster:
         for child in children:
             if child.is_running():
                 child.kill()
+        if self.info:
+            # A supervisor that was killed could not.
+            shutil.rmtree(self.info["ipc_dir"], ignore_errors=True)
 
     @property
     def log(self) -> str:
