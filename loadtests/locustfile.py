@@ -14,8 +14,9 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, ClassVar
 
+import gevent
 import orjson
 from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
@@ -52,6 +53,9 @@ def add_options(parser: LocustArgumentParser) -> None:
     group.add_argument(
         "--think-s", env_var="PLANO_LOAD_THINK_S", type=float, default=0.0, help="pause between requests"
     )
+    group.add_argument(
+        "--stop-after", env_var="PLANO_LOAD_STOP_AFTER", type=int, default=0, help="answers of each kind"
+    )
     group.add_argument("--answer-timeout-s", env_var="PLANO_LOAD_TIMEOUT_S", type=float, default=120.0, help="per read")
 
 
@@ -68,6 +72,25 @@ def share_users(environment: Environment, **_: Any) -> None:
     wanted = [user for user in environment.user_classes if user.weight]
     if wanted:
         environment.user_classes[:] = wanted
+
+
+@events.init.add_listener
+def stop_after_enough(environment: Environment, **_: Any) -> None:
+    """End the run when each kind of user has had as many answers as were asked for, right or wrong."""
+    options = environment.parsed_options
+    if options is None or not options.stop_after:
+        return
+    missing = {user.row: options.stop_after for user in environment.user_classes}
+
+    def count(name: str, **_: Any) -> None:
+        if name in missing:
+            missing[name] -= 1
+            if all(left <= 0 for left in missing.values()):
+                missing.clear()
+                # Not from here: quitting kills the users, and one of them is who called.
+                gevent.spawn(environment.runner.quit)
+
+    environment.events.request.add_listener(count)
 
 
 @events.quitting.add_listener
@@ -126,6 +149,7 @@ class Caller(FastHttpUser):
     """What both kinds of users have in common."""
 
     abstract = True
+    row: ClassVar[str]
 
     def __init__(self, environment: Environment) -> None:
         options = environment.parsed_options or Namespace()
@@ -150,6 +174,8 @@ class Caller(FastHttpUser):
 class ChatUser(Caller):
     """Asks for whole answers."""
 
+    row = CHAT
+
     @task
     def ask(self) -> None:
         """Ask once and check the answer."""
@@ -163,6 +189,8 @@ class ChatUser(Caller):
 
 class StreamUser(Caller):
     """Asks for streamed answers, and times their tokens."""
+
+    row = STREAM
 
     @task
     def ask(self) -> None:

@@ -116,7 +116,7 @@ def test_a_slow_reader_holds_the_provider_back(demo_provider: DemoProcess) -> No
 
 
 async def test_clients_that_leave_in_the_middle_make_no_noise(demo_provider: DemoProcess) -> None:
-    for model in ("demo-big-9000", "demo-hang", "demo-slow-20", "demo-chunks-50-5"):
+    for model in ("demo-big-9000", "demo-hang", "demo-slow-5000", "demo-chunks-500-20"):
         await exchange(demo_provider.url, chat_body(model, True), silence_s=0.01, read_bytes=1)
         demo_provider.wait_for_request(model, completed=False, disconnected=True)
     assert demo_provider.errors() == ""

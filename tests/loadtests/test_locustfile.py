@@ -24,12 +24,12 @@ def provider() -> Iterator[DemoProcess]:
         yield process
 
 
-def run_locust(host: str, *arguments: str, key: str = "sk-right") -> tuple[int, str]:
-    """Return the exit status and everything locust said."""
+def run_locust(host: str, *arguments: str, run_time_s: int = 50, key: str = "sk-right") -> tuple[int, str]:
+    """Return the exit status and everything locust said. A run ends after a few answers, or at `run_time_s`."""
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--host", host),
-            *("-u", "4", "-r", "4", "-t", "1s", *arguments),
+            *("-u", "4", "-r", "4", "-t", f"{run_time_s}s", "--stop-after", "4", *arguments),
         ],
         cwd=ROOT,
         env=os.environ | {"PLANO_LOAD_API_KEY": key},
@@ -86,7 +86,7 @@ def test_a_refused_key_fails_the_run(provider: DemoProcess) -> None:
 
 
 def test_a_run_that_measured_nothing_fails(provider: DemoProcess) -> None:
-    status, said = run_locust(provider.url, "--model", "demo-hang")
+    status, said = run_locust(provider.url, "--model", "demo-hang", run_time_s=1)
     assert status == 1, said
     assert "Error report" not in said
 
