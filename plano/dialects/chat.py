@@ -14,13 +14,17 @@ from typing import Any
 import orjson
 
 DONE_EVENT = b"data: [DONE]\n\n"
-# What ends an event of a stream (WHATWG HTML, 9.2.6: lines end in LF, CR LF or CR; an empty line ends an event).
-EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+# What ends an event of a stream (WHATWG HTML, 9.2.6: lines end in LF, CR LF or CR; an empty line ends an event). The
+# second one is the end of CR LF CR LF, and of LF CR LF where a server mixes its line ends.
+EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 
-_EVENT_END = re.compile(rb"\n\n|\r\n\r\n|\r\r")
+_EVENT_END = re.compile(rb"\n\n|\n\r\n|\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _ERROR_BODY = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
+# Both look at the beginning of a line: the same text inside an answer is content.
+_DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]")
+_LAST_DATA = re.compile(rb"(?:\A|.*[\r\n])data:", re.DOTALL)
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -78,11 +82,10 @@ def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
     """The request `data` (parsed: `body`) with its top-level `model` set to `model`, every other byte as it was.
 
     The bytes are edited only when the one place to edit is certain: the key occurs once, and no key can be spelled
-    with escapes (all letters of "model" are U+006x). Otherwise the body is encoded anew.
+    with escapes (all letters of "model" are U+006x). Otherwise the body is encoded anew: of two keys an upstream might
+    read the one that we did not.
     """
     old = body.get("model")
-    if old == model:
-        return data
     place = data.find(b'"model"') + 7
     if (
         place > 6
@@ -90,6 +93,8 @@ def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
         and data.find(b'model"', place) < 0
         and (b"\\" not in data or b"\\u006" not in data)
     ):
+        if old == model:
+            return data
         value = orjson.dumps(old)
         start = data.find(value, place)
         if start == place + 1 or (start > 0 and data[place:start].strip(b" \t\r\n") == b":"):
@@ -99,8 +104,12 @@ def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
 
 def split_events(data: bytes) -> tuple[bytes, bytes]:
     """Split at the end of the last whole event: (whole events, start of an event not yet whole)."""
-    end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4, data.rfind(b"\r\r") + 2)
-    return (data[:end], data[end:]) if end > 3 else (b"", data)
+    lf, crlf, cr = data.rfind(b"\n\n"), data.rfind(b"\n\r\n"), data.rfind(b"\r\r")
+    last = max(lf, crlf, cr)
+    if last < 0:
+        return b"", data
+    end = last + (3 if last == crlf else 2)
+    return data[:end], data[end:]
 
 
 def read_events(data: bytes) -> Iterable[bytes]:
@@ -146,6 +155,17 @@ def is_error_body(data: bytes) -> bool:
     return _ERROR_BODY.match(data) is not None
 
 
+def is_done(tail: bytes) -> bool:
+    """Does the end of a stream hold its end mark, [DONE]?"""
+    return _DONE.search(tail) is not None
+
+
+def ends_with_error(tail: bytes) -> bool:
+    """Is the last event at the end of a stream an error object?"""
+    match = _LAST_DATA.match(tail)
+    return match is not None and is_error_body(tail[match.end() :])
+
+
 def is_finished(tail: bytes) -> bool:
     """Does the end of a stream hold a finish reason, so that the answer is whole even without [DONE]?"""
     return _FINISHED.search(tail) is not None
@@ -187,10 +207,14 @@ def _read_usage(tail: bytes, start: int) -> Usage | None:
     except orjson.JSONDecodeError:
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(prompt) is not int or type(completion) is not int:
+    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
         return None
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if type(details) is dict else 0
     details = usage.get("completion_tokens_details")
     reasoning = details.get("reasoning_tokens") if type(details) is dict else 0
-    return prompt, completion, cached if type(cached) is int else 0, reasoning if type(reasoning) is int else 0
+    return prompt, completion, _count(cached), _count(reasoning)
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0

@@ -11,7 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from plano.dialects.chat import DONE_EVENT, EVENT_ENDS, error_event, is_error_body, is_finished, split_events
+from plano.dialects.chat import (
+    DONE_EVENT,
+    EVENT_ENDS,
+    ends_with_error,
+    error_event,
+    is_done,
+    is_finished,
+    split_events,
+)
 from plano.frontends.errors import error_of, render_error
 from plano.upstreams.failures import Failure, FailureKind
 
@@ -110,7 +118,7 @@ class Relay:
         self._tail.append(body[-TAIL_BYTES:])
         failure = check_end(self.tail)
         if failure is None:
-            self._write_end(body if b"[DONE]" in self.tail else body + DONE_EVENT)
+            self._write_end(body if is_done(self.tail) else body + DONE_EVENT)
         elif failure.kind is FailureKind.ERROR_EVENT:
             self._write_end(body + DONE_EVENT)
         else:
@@ -134,9 +142,8 @@ def check_end(tail: bytes) -> Failure | None:
     [DONE] ends a stream; some providers leave it out after the finish reason. An error event of the upstream has
     already reached the client. Anything else is half an answer that must not look like a whole one.
     """
-    if b"data: [DONE]" in tail or b"data:[DONE]" in tail or is_finished(tail):
+    if is_done(tail) or is_finished(tail):
         return None
-    last = tail.rstrip().rpartition(b"data:")[2]
-    if is_error_body(last):
+    if ends_with_error(tail):
         return Failure(FailureKind.ERROR_EVENT, "the upstream ended the stream with an error")
     return Failure(FailureKind.RESET, "the stream ended before the answer was complete")

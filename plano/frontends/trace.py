@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 MAX_REQUEST_ID_BYTES = 128
 
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+# Version 00 ends after the flags, later ones may go on; there is no version ff.
+_TRACEPARENT = re.compile(
+    rb"(?!ff|00-.{53})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,%d}" % MAX_REQUEST_ID_BYTES)
 
 # Trace id, span id, parent's span id (empty when the trace begins here), flags; lower-case hex.

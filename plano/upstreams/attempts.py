@@ -7,12 +7,16 @@ requests of a frontend share a retry budget, so that an upstream in trouble is n
 
 from __future__ import annotations
 
+import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import NamedTuple
 
 from plano.config.plan import RetryPlan
 from plano.upstreams.failures import Failure
+
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", re.ASCII)
 
 
 class Step(Enum):
@@ -109,12 +113,13 @@ def parse_retry_after(value: bytes, now_unix_s: float) -> float | None:
     Fractions are accepted, because providers send them.
     """
     text = value.decode("latin-1").strip()
-    try:
+    if _SECONDS.fullmatch(text):
         seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - now_unix_s
-        except (ValueError, OverflowError):
-            return None
-        return max(0.0, seconds)
-    return seconds if 0.0 <= seconds < float("inf") else None
+        return seconds if seconds < float("inf") else None
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, IndexError):
+        return None
+    if date.tzinfo is None:  # an HTTP date is in GMT whether it says so or not
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, date.timestamp() - now_unix_s)

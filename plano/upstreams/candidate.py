@@ -115,7 +115,7 @@ class Candidates:
         return candidate
 
     def _pool(self, provider: ProviderPlan) -> Pool:
-        server_name = provider.authority.rsplit(":", 1)[0] if provider.authority else provider.host
+        server_name = _host_of(provider.authority) or provider.host
         key = (provider.scheme, provider.host, provider.port, server_name)
         pool = self._pools.get(key)
         if pool is None:
@@ -125,3 +125,8 @@ class Candidates:
             origin = Origin(provider.host, provider.port, server_name, tls)
             pool = self._pools[key] = Pool(origin, self._plan.limits, self._plan.connect_timeout_s)
         return pool
+
+
+def _host_of(authority: str) -> str:
+    """The host of `host`, `host:port` or `[v6]:port`, without brackets: the name that TLS asks for."""
+    return authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]

@@ -82,6 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_received",
         "_reused",
         "_told",
+        "admitted",
         "content_length",
         "content_type",
         "encoded",
@@ -100,6 +101,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reused = False
         self._pieces: list[bytes] = []
         self.sink: Sink | None = None
+        self.admitted = False  # by the pool: it counts this connection until `discard`
         self.session_kept = False
         self.idle_since_s = 0.0
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # set by connection_made
@@ -183,7 +185,7 @@ class UpstreamConnection(asyncio.Protocol):
                 sink.upstream_stale()
             else:
                 sink.upstream_failed(Failure(FailureKind.RESET, "the upstream closed the connection without an answer"))
-        elif self._head_done and self._ends_with_connection():
+        elif exc is None and self._head_done and self._ends_with_connection():
             sink.upstream_data(b"", True)
         else:
             sink.upstream_failed(Failure(FailureKind.RESET, "the upstream's answer broke off"))

@@ -83,6 +83,10 @@ class Pool:
         if tls is not None and not connection.session_kept:
             connection.session_kept = True
             tls.remember(self._origin.server_name, connection.transport.get_extra_info("ssl_object"))
+        self._keep(connection)
+
+    def _keep(self, connection: UpstreamConnection) -> None:
+        """Make a free connection useful: to who waits, or to who comes."""
         if self._waiting:
             self._waiting.popleft().upstream_ready(connection)
         elif len(self._idle) < self._limits.upstream_idle_connections:
@@ -93,6 +97,8 @@ class Pool:
 
     def discard(self, connection: UpstreamConnection) -> None:
         """The connection is closed."""
+        if not connection.admitted:  # its dial has not ended: `_end_dial` accounts for it
+            return
         self._count -= 1
         self._idle.pop(connection, None)
         if self._waiting:
@@ -124,6 +130,8 @@ class Pool:
             return Failure(FailureKind.CONNECT, f"certificate refused: {error.verify_message}")
         except OSError as error:
             return Failure(FailureKind.CONNECT, f"cannot connect: {error.strerror or type(error).__name__}")
+        except ValueError:  # UnicodeError of a look-up, ValueError of the TLS module
+            return Failure(FailureKind.CONNECT, "the upstream's name is not a valid host name")
 
     def _end_dial(self, task: asyncio.Task[UpstreamConnection | Failure]) -> None:
         sink = self._dials.pop(task)
@@ -132,13 +140,14 @@ class Pool:
         else:
             result = task.result()
         if isinstance(result, UpstreamConnection):
-            if sink is not None:
-                sink.upstream_ready(result)
-            elif result.transport.is_closing():
+            if not result.transport.is_closing():
+                result.admitted = True
+                if sink is not None:
+                    sink.upstream_ready(result)
+                else:
+                    self._keep(result)
                 return
-            else:
-                self.put_back(result)
-            return
+            result = Failure(FailureKind.RESET, "the upstream closed the connection without an answer")
         self._count -= 1
         if sink is not None:
             sink.upstream_failed(result)

@@ -11,17 +11,28 @@ class Resolver:
     """The addresses of one upstream host.
 
     `addresses()` starts with a different address on every call, so connections spread over all of them. An address
-    that refused a connection is moved to the end until the next refresh. Raises OSError from the first look-up only;
+    that refused a connection comes last until the next refresh. Raises OSError from the first look-up only;
     later failures keep the last good answer and are counted in `refresh_failures`.
     """
 
-    __slots__ = ("_addresses", "_expires_s", "_host", "_looking", "_port", "_refresh_s", "_turn", "refresh_failures")
+    __slots__ = (
+        "_addresses",
+        "_demoted",
+        "_expires_s",
+        "_host",
+        "_looking",
+        "_port",
+        "_refresh_s",
+        "_turn",
+        "refresh_failures",
+    )
 
     def __init__(self, host: str, port: int, refresh_s: float) -> None:
         self._host = host
         self._port = port
         self._refresh_s = refresh_s
         self._addresses: list[str] = []
+        self._demoted: list[str] = []  # those that failed, the latest last; never all of them
         self._expires_s = 0.0
         self._turn = 0
         self._looking: asyncio.Task[None] | None = None
@@ -44,14 +55,16 @@ class Resolver:
                 await asyncio.shield(self._looking)
         self._turn += 1
         turn = self._turn % len(self._addresses)
-        return self._addresses[turn:] + self._addresses[:turn]
+        return self._addresses[turn:] + self._addresses[:turn] + self._demoted
 
     def demote(self, address: str) -> None:
         """A connection to this address failed: try it last until the next refresh."""
-        if len(self._addresses) > 1 and address in self._addresses:
-            self._addresses.remove(address)
-            self._addresses.append(address)
-            self._turn = -1
+        if address not in self._addresses:
+            return
+        self._addresses.remove(address)
+        self._demoted.append(address)
+        if not self._addresses:  # none is better than the others
+            self._addresses, self._demoted = self._demoted, []
 
     async def _look_up(self) -> None:
         loop = asyncio.get_running_loop()
@@ -59,7 +72,7 @@ class Resolver:
         addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
         if not addresses:
             raise OSError(f"no address for {self._host}")
-        self._addresses = addresses
+        self._addresses, self._demoted = addresses, []
         self._expires_s = loop.time() + self._refresh_s
 
     def _finish_look_up(self, task: asyncio.Task[None]) -> None:

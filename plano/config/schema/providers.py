@@ -30,7 +30,7 @@ Status = Annotated[int, Field(ge=400, le=599), NOT_BOOLEAN]
 
 
 class Backoff(Section):
-    """The pause before a retry: it doubles with each, and is drawn at random between 0 and that."""
+    """The pause before a retry: it doubles with each, and is drawn at random between half of that and all of it."""
 
     base: PositiveDuration | None = Field(None, description="Pause before the first retry. Default: 250ms.")
     max: PositiveDuration | None = Field(None, description="Longest pause. Default: 5s.")
