@@ -1,0 +1,93 @@
+"""What every SDK test runs against: a real cluster of two frontends in front of the demo provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+import pytest
+from pydantic import BaseModel
+
+from tests.clusters import ClusterProcess
+from tests.providers import DemoProcess
+
+# No retries and no failover but where a name says so: what an SDK sees is then what one attempt gave.
+CONFIG = """
+version: v0.4.0
+listeners:
+  - {type: model, name: egress, address: 127.0.0.1, port: {port}, timeout: 20s}
+model_providers:
+  - {model: openai/gpt-4o, base_url: $DEMO_URL, access_key: sk-upstream, default: true}
+  - {model: openai/*, base_url: $DEMO_URL, access_key: sk-upstream}
+  - {model: mistral/*, base_url: $DEMO_URL, access_key: sk-mistral}
+  - model: groq/broken
+    base_url: $DEMO_URL
+    access_key: k
+    retry_policy: {attempts: 2, backoff: {base: 10ms}, fallback_models: [openai/gpt-4o]}
+model_aliases:
+  fast: {target: openai/gpt-4o}
+"""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The cluster and what stands behind it."""
+
+    cluster: ClusterProcess
+    provider: DemoProcess
+
+    @property
+    def base_url(self) -> str:
+        """What an application gives its SDK."""
+        return f"{self.cluster.url}/v1"
+
+
+class Mood(BaseModel):
+    """A structured answer."""
+
+    mood: str
+    score: int
+    reasons: list[str]
+
+
+def ask(text: str) -> list[Any]:
+    """A conversation of one question, as the SDK takes it."""
+    return [{"role": "user", "content": text}]
+
+
+def make_tool(name: str = "get_weather", argument: str = "city") -> Any:
+    """A function with one required string argument, as the SDK takes it (strict, so that it may also parse)."""
+    schema = {
+        "type": "object",
+        "properties": {argument: {"type": "string"}},
+        "required": [argument],
+        "additionalProperties": False,
+    }
+    function = {"name": name, "description": f"{name} of a {argument}", "parameters": schema, "strict": True}
+    return {"type": "function", "function": function}
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[Gateway]:
+    """One for all tests of a test process: they tell their requests apart by model names of their own."""
+    with (
+        DemoProcess.start("--fault", "broken=fail-503") as provider,
+        ClusterProcess(CONFIG, {"DEMO_URL": provider.url}, workers=2) as cluster,
+    ):
+        yield Gateway(cluster, provider)
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
+    """The SDK without retries of its own."""
+    with openai.OpenAI(base_url=gateway.base_url, api_key="sk-client", max_retries=0, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The asynchronous SDK without retries of its own."""
+    async with openai.AsyncOpenAI(base_url=gateway.base_url, api_key="sk-client", max_retries=0, timeout=20) as client:
+        yield client
