@@ -24,7 +24,7 @@ _ERROR_BODY = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 # Both look at the beginning of a line: the same text inside an answer is content.
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]")
-_LAST_DATA = re.compile(rb"(?:\A|.*[\r\n])data:", re.DOTALL)
+_LAST_DATA = re.compile(rb"(?:.*[\r\n]|\A)data:", re.DOTALL)
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 

@@ -1,0 +1,103 @@
+"""Finding the token usage at the end of an answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plano.dialects.chat import find_usage
+from tests.dialects.bodies import objects, spelled
+
+USAGE = {
+    "prompt_tokens": 12,
+    "completion_tokens": 34,
+    "total_tokens": 46,
+    "prompt_tokens_details": {"cached_tokens": 5, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 6},
+}
+FOUND = (12, 34, 5, 6)
+counts = st.integers(0, 2**53)
+
+
+@given(st.data(), objects, counts, counts, counts, counts)
+def test_usage_is_found_wherever_it_stands(
+    data: st.DataObject, rest: dict[str, Any], tokens_in: int, tokens_out: int, cached: int, reasoning: int
+) -> None:
+    usage = {
+        "prompt_tokens": tokens_in,
+        "completion_tokens": tokens_out,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+    items = [(key, value) for key, value in rest.items() if key != "usage"]
+    items.insert(data.draw(st.integers(0, len(items))), ("usage", usage))
+    assert find_usage(data.draw(spelled(dict(items)))) == (tokens_in, tokens_out, cached, reasoning)
+
+
+@given(st.text(), objects)
+def test_usage_quoted_in_a_text_is_text(text: str, rest: dict[str, Any]) -> None:
+    quoted = text + json.dumps({"usage": USAGE}) + text + json.dumps({"usage": USAGE}, separators=(",", ":"))
+    body = {"choices": [{"message": {"content": quoted}}]}
+    assert find_usage(json.dumps(body).encode()) is None
+    assert find_usage(json.dumps({"usage": USAGE, **body}).encode()) == FOUND
+    assert find_usage(json.dumps({**body, "usage": USAGE}, separators=(",", ":")).encode()) == FOUND
+
+
+def test_the_last_usage_of_a_stream_counts() -> None:
+    chunk = b'data: {"choices":[{"delta":{"content":"x"}}],"usage":null}\n\n'
+    running = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n'
+    last = b'data: {"choices":[],"usage":%b}\n\ndata: [DONE]\n\n' % json.dumps(USAGE).encode()
+    assert find_usage(chunk + running + chunk + last) == FOUND
+    assert find_usage(chunk + running + chunk + chunk) == (1, 1, 0, 0)
+    assert find_usage(chunk * 3) is None
+
+
+def test_usage_in_an_extension_object_counts() -> None:
+    groq = b'data: {"choices":[],"x_groq":{"id":"r","usage":{"prompt_tokens":3,"completion_tokens":4}}}\n\n'
+    assert find_usage(groq) == (3, 4, 0, 0)
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_tail_cut_anywhere_gives_the_whole_usage_or_none(separators: tuple[str, str]) -> None:
+    answer = json.dumps({"id": "x", "usage": USAGE, "choices": []}, separators=separators).encode()
+    begins = answer.index(b'"usage"')
+    for cut in range(len(answer)):
+        assert find_usage(answer[cut:]) == (FOUND if cut <= begins else None)
+    ends = answer.index(b"}}", begins) + 2
+    for cut in range(len(answer) + 1):
+        assert find_usage(answer[:cut]) == (FOUND if cut >= ends else None)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"prompt_tokens":1}',
+        b'{"prompt_tokens":"1","completion_tokens":2}',
+        b'{"prompt_tokens":1.5,"completion_tokens":2}',
+        b'{"prompt_tokens":true,"completion_tokens":2}',
+        b'{"prompt_tokens":-1,"completion_tokens":2}',
+        b'{"prompt_tokens":1,"completion_tokens":-2}',
+        b'{"prompt_tokens":1,"completion_tokens":99999999999999999999}',
+        b'{"prompt_tokens":1,,"completion_tokens":2}',
+    ],
+)
+def test_numbers_that_make_no_sense_are_no_usage(usage: bytes) -> None:
+    assert find_usage(b'{"id":"x","usage":%b}' % usage) is None
+
+
+@pytest.mark.parametrize("details", [b"null", b"[]", b"7", b'{"cached_tokens":null}', b'{"cached_tokens":-3}', b"{}"])
+def test_details_that_make_no_sense_count_nothing(details: bytes) -> None:
+    usage = b'{"prompt_tokens":1,"prompt_tokens_details":%b,"completion_tokens":2}' % details
+    assert find_usage(b'{"id":"x","usage":%b}' % usage) == (1, 2, 0, 0)
+
+
+@given(st.binary() | st.lists(st.sampled_from([b'"usage"', b":", b"{", b"}", b" ", b'"', b"\\", b"1"])).map(b"".join))
+def test_no_bytes_do_more_than_hold_no_usage(tail: bytes) -> None:
+    find_usage(tail)
