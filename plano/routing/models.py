@@ -48,9 +48,9 @@ class ModelTable:
                 self._wildcards.setdefault(provider.model.partition("/")[0], provider)
         for model in known_models:  # after the explicit entries, which keep their names
             prefix, _, bare = model.partition("/")
-            if prefix in self._wildcards:
+            if prefix in self._wildcards and model not in self._exact:
                 target = Target(self._wildcards[prefix], bare)
-                self._exact.setdefault(model, target)
+                self._exact[model] = target
                 self._bare.setdefault(bare, target)
         public = [target for target in concrete if not target.provider.internal]
         only = public[0] if len(public) == 1 else None

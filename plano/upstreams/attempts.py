@@ -118,7 +118,7 @@ def parse_retry_after(value: bytes, now_unix_s: float) -> float | None:
         return seconds if seconds < float("inf") else None
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, IndexError):
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:  # an HTTP date is in GMT whether it says so or not
         date = date.replace(tzinfo=UTC)
