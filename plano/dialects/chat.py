@@ -25,6 +25,7 @@ _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 # Both look at the beginning of a line: the same text inside an answer is content.
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]")
 _LAST_DATA = re.compile(rb"(?:.*[\r\n]|\A)data:", re.DOTALL)
+_BACKSLASH = 0x5C
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -177,12 +178,12 @@ def find_usage(tail: bytes) -> Usage | None:
     Looks for the last `"usage": {...}`; a quoted one inside a text is escaped in JSON and does not match.
     """
     start = tail.rfind(b'"usage":{')
-    if start > 0 and tail[start - 1] != 0x5C:
+    if start > 0 and tail[start - 1] != _BACKSLASH:
         return _read_usage(tail, start + 8)
     start = tail.rfind(b'"usage"')
     while start >= 0:
         match = _USAGE.match(tail, start)
-        if match is not None and tail[start - 1 : start] != b"\\":
+        if match is not None and (start == 0 or tail[start - 1] != _BACKSLASH):
             return _read_usage(tail, match.end() - 1)
         start = tail.rfind(b'"usage"', 0, start)
     return None

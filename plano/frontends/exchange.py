@@ -80,6 +80,7 @@ class Exchange:
         "connection",
         "deadline_s",
     )
+    candidate: Candidate  # set together with _chain
 
     def __init__(self, listener: ModelListener, connection: ClientConnection, request: Request) -> None:
         self._listener = listener
@@ -89,7 +90,6 @@ class Exchange:
         self._request_id = choose_request_id(request.request_id, self._trace[0])
         self._chat: ChatRequest = _NOTHING
         self._chain: tuple[Candidate, ...] = ()
-        self.candidate: Candidate = cast(Candidate, None)  # set together with _chain
         self._index = 0
         self._tries = 0
         self._attempts: list[Attempt] = []
@@ -124,8 +124,8 @@ class Exchange:
             chain = frontend.candidates.chain(chat[1])
             if not chain:
                 raise self._explain_unresolved(chat[1])
-        except BadRequest as error:
-            self._answer_error(GatewayError(400, "invalid_request", error.message, param=error.param), None)
+        except BadRequest as bad:
+            self._answer_error(GatewayError(400, "invalid_request", bad.message, param=bad.param), None)
             return
         except GatewayError as error:
             self._answer_error(error, None)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from plano.config.plan import ClusterPlan, ListenerPlan
 from plano.frontends.deadlines import DeadlineTable
 from plano.frontends.exchange import Exchange
+from plano.frontends.handshakes import HANDSHAKE_S, refuse_handshakes
 from plano.frontends.listener import DRAIN_GRACE_S, Listener
 from plano.frontends.model import ModelListener
 from plano.frontends.recorder import Recorder
@@ -78,10 +79,12 @@ class Frontend:
         )
 
     async def _stop_accepting(self) -> None:
-        """Close the listening sockets without losing a connection the kernel has already accepted for us."""
+        """Close the listening sockets without losing a connection whose handshake has begun."""
         loop = asyncio.get_running_loop()
+        refusing = [refuse_handshakes(sock) for _, sock, _ in self._servers]
+        if any(refusing):
+            await asyncio.sleep(HANDSHAKE_S)  # accepting goes on meanwhile
         for server, sock, listener in self._servers:
-            sock.listen(0)  # from now on the kernel completes next to no handshakes for this socket
             server.close()
             while True:
                 try:

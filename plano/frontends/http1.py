@@ -143,7 +143,7 @@ class Request:
 NO_REQUEST = Request()  # stands for "none": one comparison where a None would cost a check at every use
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection:
     """See the module. One request is handled at a time; pipelined ones wait, and reading pauses meanwhile."""
 
     __slots__ = (
@@ -166,6 +166,7 @@ class ClientConnection(asyncio.Protocol):
         "transport",
         "writing_paused",
     )
+    transport: asyncio.Transport  # set by connection_made
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -185,7 +186,6 @@ class ClientConnection(asyncio.Protocol):
         self.deadline_s = NEVER
         self.writing_paused = False
         self.handler: Handler | None = None
-        self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # set by connection_made
 
     # -- asyncio.Protocol ----------------------------------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from plano.config.plan import ListenerPlan
 from plano.frontends.deadlines import DeadlineTable
@@ -42,9 +43,9 @@ class Listener:
 
     # -- connections ---------------------------------------------------------------------------------------------
 
-    def make_connection(self) -> ClientConnection:
+    def make_connection(self) -> asyncio.Protocol:
         """The protocol factory of the server."""
-        return ClientConnection(self)
+        return cast(asyncio.Protocol, ClientConnection(self))
 
     def connected(self, connection: ClientConnection) -> None:
         connection.deadline_s = time.monotonic() + self.limits.keepalive_timeout_s

@@ -63,7 +63,7 @@ class Sink(Protocol):
         """A pooled connection was closed before any byte of an answer: the request may go out again as it is."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection:
     """See the module. Response fields are valid from `upstream_head` until the request ends.
 
     `content_length` is -1 when the upstream gave none; `lines` are the end-to-end headers ready to be written.
@@ -94,6 +94,7 @@ class UpstreamConnection(asyncio.Protocol):
         "status",
         "transport",
     )
+    transport: asyncio.Transport  # set by connection_made
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -104,7 +105,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.admitted = False  # by the pool: it counts this connection until `discard`
         self.session_kept = False
         self.idle_since_s = 0.0
-        self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # set by connection_made
 
     # -- the request ---------------------------------------------------------------------------------------------
 

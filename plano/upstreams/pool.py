@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
 
 from plano.config.plan import LimitsPlan
 from plano.upstreams.connection import Sink, UpstreamConnection
@@ -167,7 +168,7 @@ class Pool:
             try:
                 async with asyncio.timeout(share_s):
                     _, connection = await loop.create_connection(
-                        lambda: UpstreamConnection(self),
+                        lambda: cast(asyncio.Protocol, UpstreamConnection(self)),
                         address,
                         origin.port,
                         ssl=origin.tls,
@@ -177,5 +178,5 @@ class Pool:
                 failure = error
                 self._resolver.demote(address)
             else:
-                return connection
+                return cast(UpstreamConnection, connection)
         raise failure
