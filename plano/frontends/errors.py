@@ -118,7 +118,8 @@ def _parse(body: bytes) -> Any:
 
 def _is_error_shape(body: bytes) -> bool:
     parsed = _parse(body)
-    return isinstance(parsed, dict) and isinstance(parsed.get("error"), dict) and "message" in parsed["error"]
+    error = parsed.get("error") if isinstance(parsed, dict) else None
+    return isinstance(error, dict) and isinstance(error.get("message"), str)
 
 
 def _message_of(body: bytes) -> str | None:
