@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-DONE_EVENT = b"data: [DONE]\n\n"
+DONE_EVENT: Final = b"data: [DONE]\n\n"
 # What ends an event of a stream (WHATWG HTML, 9.2.6: lines end in LF, CR LF or CR; an empty line ends an event). The
 # second one is the end of CR LF CR LF, and of LF CR LF where a server mixes its line ends.
-EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
+EVENT_ENDS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
 _EVENT_END = re.compile(rb"\n\n|\n\r\n|\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -25,7 +25,7 @@ _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 # Both look at the beginning of a line: the same text inside an answer is content.
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]")
 _LAST_DATA = re.compile(rb"(?:.*[\r\n]|\A)data:", re.DOTALL)
-_BACKSLASH = 0x5C
+_BACKSLASH: Final = 0x5C
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 

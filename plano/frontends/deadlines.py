@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 class Deadlined(Protocol):

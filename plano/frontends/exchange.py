@@ -11,23 +11,21 @@ import asyncio
 import random
 import time
 from enum import Enum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from plano.dialects.chat import (
     BadRequest,
     ChatRequest,
-    EventKind,
-    classify_event,
     find_usage,
-    is_error_body,
     parse_request,
-    read_events,
     replace_model,
 )
 from plano.frontends.errors import GatewayError, render_failure
-from plano.frontends.http1 import STATUS_LINES, ClientConnection, Request
+from plano.frontends.http1 import STATUS_LINES, ClientConnection
 from plano.frontends.relay import Relay
+from plano.frontends.request import Request
 from plano.frontends.trace import choose_request_id, make_trace
+from plano.frontends.verdicts import MAX_HELD_BYTES, is_sound_document, judge_document, judge_stream
 from plano.routing.models import UNSPECIFIED
 from plano.telemetry.record import Attempt
 from plano.upstreams.attempts import Step, decide_next, parse_retry_after
@@ -38,11 +36,8 @@ from plano.upstreams.failures import Failure, FailureKind
 if TYPE_CHECKING:
     from plano.frontends.model import ModelListener
 
-# What is kept of an answer that may still be thrown away: an error body, the first events of a stream.
-MAX_HELD_BYTES = 256 * 1024
-
-_NOTHING: ChatRequest = ({}, None, False)
-_UNKNOWN_USAGE = (None, None, None, None)
+_NOTHING: Final[ChatRequest] = ({}, None, False)
+_UNKNOWN_USAGE: Final = (None, None, None, None)
 
 
 class Phase(Enum):
@@ -202,7 +197,9 @@ class Exchange:
 
     def upstream_head(self, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
         self._status = status = connection.status
-        if complete and status == 200 and is_sound_document(connection, body):  # the common case of a document
+        if (
+            complete and status == 200 and not connection.encoded and is_sound_document(connection.content_type, body)
+        ):  # the common case of a document
             self._upstream = None
             self._open(connection, body, True, events=False)
         else:
@@ -480,49 +477,3 @@ class Exchange:
             )
         )
         self.connection.finish(request)
-
-
-def is_sound_document(connection: UpstreamConnection, body: bytes) -> bool:
-    """The quick look at a whole JSON answer; whatever it doubts is judged by `judge_document`."""
-    return (
-        body[:2] == b'{"'
-        and body[-1:] == b"}"
-        and body[2:8] != b'error"'
-        and not connection.encoded
-        and connection.content_type[:16] == b"application/json"
-    )
-
-
-def judge_stream(body: bytes, complete: bool) -> Failure | bool:
-    """The beginning of an event stream: True, it has content; False, wait for more; or why it is a failure."""
-    for event in read_events(body + b"\n\n" if complete else body):
-        kind = classify_event(event)
-        if kind is EventKind.CONTENT:
-            return True
-        if kind is EventKind.ERROR:
-            return Failure(FailureKind.ERROR_EVENT, "the stream began with an error", body=event)
-        if kind is EventKind.GARBAGE:
-            return Failure(FailureKind.PROTOCOL, "the stream holds something that is not JSON")
-        if kind is EventKind.DONE:
-            return Failure(FailureKind.EMPTY, "the stream ended without content")
-    return Failure(FailureKind.EMPTY, "the stream ended without content") if complete else False
-
-
-def judge_document(content_type: bytes, body: bytes, complete: bool) -> Failure | bool:
-    """A document, or its beginning: True, it may be relayed; False, wait for more; or why it is a failure.
-
-    A client can do nothing with half a document, so it is held back until it is whole (up to MAX_HELD_BYTES, the
-    caller sees to that): one that breaks off can then still be asked for again.
-    """
-    start = body[:64].lstrip()
-    if not start:
-        return Failure(FailureKind.EMPTY, "the answer is empty") if complete else False
-    if b"json" not in content_type or start[0] != 0x7B:
-        return Failure(FailureKind.PROTOCOL, "the answer is not a JSON object", body=body[:2048])
-    if not complete:
-        return False
-    if is_error_body(body):
-        return Failure(FailureKind.ERROR_EVENT, "the answer is an error", body=body[:MAX_HELD_BYTES])
-    if body[-64:].rstrip()[-1:] != b"}":
-        return Failure(FailureKind.PROTOCOL, "the answer is not a whole JSON object", body=body[:2048])
-    return True

@@ -11,63 +11,37 @@ import asyncio
 import time
 from collections import deque
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
 from plano.frontends.deadlines import NEVER
 from plano.frontends.errors import GatewayError, render_error
+from plano.frontends.request import (
+    API_KEY,
+    AUTHORIZATION,
+    CODING,
+    CONNECTION,
+    EXPECT,
+    HOST,
+    LENGTH,
+    NO_REQUEST,
+    REQUEST_HEADERS,
+    REQUEST_ID,
+    TRACEPARENT,
+    TRACESTATE,
+    TRANSFER,
+    Request,
+)
 
 if TYPE_CHECKING:
     from plano.frontends.listener import Listener
 
-MAX_URL_BYTES = 8 * 1024
+MAX_URL_BYTES: Final = 8 * 1024
 # How long a client that was refused may go on sending before the connection is cut.
-LINGER_S = 2.0
+LINGER_S: Final = 2.0
 
-# What a request header is to us; every other header travels on as it is.
-_DROP, _AUTHORIZATION, _API_KEY, _REQUEST_ID, _TRACEPARENT, _TRACESTATE = range(6)
-_LENGTH, _HOST, _EXPECT, _TRANSFER, _CODING, _CONNECTION = range(6, 12)
-
-# Request headers that do not travel on as they are. Dropped: what concerns this hop (RFC 9110, 7.6.1), what is said
-# anew for the upstream, and what a provider has no business knowing (cookies, the path the request took to us).
-_REQUEST_HEADERS: dict[bytes, int] = {
-    b"connection": _CONNECTION,
-    b"keep-alive": _DROP,
-    b"proxy-authorization": _DROP,
-    b"proxy-connection": _DROP,
-    b"te": _DROP,
-    b"trailer": _DROP,
-    b"upgrade": _DROP,
-    b"http2-settings": _DROP,
-    b"accept-encoding": _DROP,
-    b"content-type": _DROP,
-    b"cookie": _DROP,
-    b"forwarded": _DROP,
-    b"via": _DROP,
-    b"x-forwarded-for": _DROP,
-    b"x-forwarded-host": _DROP,
-    b"x-forwarded-port": _DROP,
-    b"x-forwarded-proto": _DROP,
-    b"x-real-ip": _DROP,
-    b"x-model-affinity": _DROP,
-    b"x-plano-cache": _DROP,
-    b"x-plano-max-switch-spend-pct": _DROP,
-    b"x-arch-llm-provider-hint": _DROP,
-    b"x-arch-ratelimit-selector": _DROP,
-    b"authorization": _AUTHORIZATION,
-    b"x-api-key": _API_KEY,
-    b"x-request-id": _REQUEST_ID,
-    b"traceparent": _TRACEPARENT,
-    b"tracestate": _TRACESTATE,
-    b"content-length": _LENGTH,
-    b"host": _HOST,
-    b"expect": _EXPECT,
-    b"transfer-encoding": _TRANSFER,
-    b"content-encoding": _CODING,
-}
-
-STATUS_LINES: dict[int, bytes] = {
+STATUS_LINES: Final[dict[int, bytes]] = {
     status: b"HTTP/1.1 %d %b\r\n"
     % (status, HTTPStatus(status).phrase.encode() if status in HTTPStatus._value2member_map_ else b"Status")
     for status in range(200, 600)
@@ -85,62 +59,6 @@ class Handler(Protocol):
 
     def resume(self) -> None:
         """The client has caught up."""
-
-
-class Request:
-    """One parsed request. `lines` are the end-to-end headers, ready to be written upstream.
-
-    `received_s` is the monotonic time of its first byte. `connection_line` is the `connection:` header line the answer
-    must carry, mostly empty. `chunked_ok`: the client speaks HTTP/1.1. `error` is set when the request must be refused.
-    """
-
-    __slots__ = (
-        "api_key",
-        "authorization",
-        "body",
-        "chunked_ok",
-        "connection_line",
-        "connection_seen",
-        "content_coding",
-        "error",
-        "expect",
-        "hosts",
-        "keep_alive",
-        "length",
-        "lines",
-        "method",
-        "received_s",
-        "request_id",
-        "target",
-        "traceparent",
-        "tracestate",
-        "transfer_coding",
-    )
-
-    def __init__(self) -> None:
-        self.received_s = time.monotonic()
-        self.method = b""
-        self.target = b""
-        self.lines: list[bytes] = []
-        self.authorization: bytes | None = None
-        self.api_key: bytes | None = None
-        self.request_id: bytes | None = None
-        self.traceparent: bytes | None = None
-        self.tracestate: bytes | None = None
-        self.content_coding: bytes | None = None
-        self.transfer_coding: bytes | None = None
-        self.expect: bytes | None = None
-        self.length = 0
-        self.hosts = 0
-        self.body = b""
-        self.keep_alive = True
-        self.chunked_ok = True
-        self.connection_seen = False
-        self.connection_line = b""
-        self.error: GatewayError | None = None
-
-
-NO_REQUEST = Request()  # stands for "none": one comparison where a None would cost a check at every use
 
 
 class ClientConnection:
@@ -256,30 +174,30 @@ class ClientConnection:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         request = self._request
-        kind = _REQUEST_HEADERS.get(name.lower())
+        kind = REQUEST_HEADERS.get(name.lower())
         if kind is None:
             request.lines.append(b"%b: %b\r\n" % (name, value))
-        elif kind == _LENGTH:
+        elif kind == LENGTH:
             request.length = int(value)  # llhttp has checked the digits
-        elif kind == _HOST:
+        elif kind == HOST:
             request.hosts += 1
-        elif kind == _AUTHORIZATION:
+        elif kind == AUTHORIZATION:
             request.authorization = value
-        elif kind == _REQUEST_ID:
+        elif kind == REQUEST_ID:
             request.request_id = value
-        elif kind == _TRACEPARENT:
+        elif kind == TRACEPARENT:
             request.traceparent = value
-        elif kind == _TRACESTATE:
+        elif kind == TRACESTATE:
             request.tracestate = value
-        elif kind == _API_KEY:
+        elif kind == API_KEY:
             request.api_key = value
-        elif kind == _CONNECTION:
+        elif kind == CONNECTION:
             request.connection_seen = True
-        elif kind == _EXPECT:
+        elif kind == EXPECT:
             request.expect = value
-        elif kind == _TRANSFER:
+        elif kind == TRANSFER:
             request.transfer_coding = value
-        elif kind == _CODING:
+        elif kind == CODING:
             request.content_coding = value
 
     def on_headers_complete(self) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 from plano.config.plan import ListenerPlan
 from plano.frontends.deadlines import DeadlineTable
 from plano.frontends.errors import GatewayError
-from plano.frontends.http1 import ClientConnection, Request
+from plano.frontends.http1 import ClientConnection
+from plano.frontends.request import Request
 from plano.frontends.trace import choose_request_id, make_trace
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import orjson
 
 from plano.config.plan import ListenerPlan
 from plano.frontends.exchange import Exchange
-from plano.frontends.http1 import ClientConnection, Request
+from plano.frontends.http1 import ClientConnection
 from plano.frontends.listener import Listener
+from plano.frontends.request import Request
 
 if TYPE_CHECKING:
     from plano.frontends.frontend import Frontend

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 import zmq
@@ -17,13 +17,13 @@ import zmq
 from plano.telemetry.record import WIRE_VERSION
 
 if TYPE_CHECKING:
-    from plano.frontends.http1 import Request
+    from plano.frontends.request import Request
     from plano.frontends.trace import Trace
 
-BATCH_RECORDS = 64
-FLUSH_S = 0.25
+BATCH_RECORDS: Final = 64
+FLUSH_S: Final = 0.25
 # Messages that may wait for a telemetry worker that is away; at 64 records each some 6 MB.
-QUEUED_BATCHES = 500
+QUEUED_BATCHES: Final = 500
 
 
 class Recorder:

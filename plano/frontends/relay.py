@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plano.dialects.chat import (
     DONE_EVENT,
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from plano.upstreams.connection import UpstreamConnection
 
 # The end of an answer: usage and [DONE] come within the last few reads. What is kept is bounded per stream.
-TAIL_READS = 8
-TAIL_BYTES = 4_096
+TAIL_READS: Final = 8
+TAIL_BYTES: Final = 4_096
 # An event may be large (an image); what is not yet whole is held back up to here, then passed on as it is.
-MAX_PARTIAL_BYTES = 64 * 1024
-LAST_CHUNK = b"0\r\n\r\n"
+MAX_PARTIAL_BYTES: Final = 64 * 1024
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class Relay:

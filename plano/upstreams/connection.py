@@ -7,7 +7,7 @@ anew and never passes half a chunk on. A connection serves one request at a time
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
@@ -16,13 +16,19 @@ from plano.upstreams.failures import Failure, FailureKind
 if TYPE_CHECKING:
     from plano.upstreams.pool import Pool
 
-MAX_HEAD_BYTES = 256 * 1024
+MAX_HEAD_BYTES: Final = 256 * 1024
 
-_DROP, _TYPE, _LENGTH, _RETRY_AFTER, _ENCODING, _REQUEST_ID, _TRANSFER = range(7)
+_DROP: Final = 0
+_TYPE: Final = 1
+_LENGTH: Final = 2
+_RETRY_AFTER: Final = 3
+_ENCODING: Final = 4
+_REQUEST_ID: Final = 5
+_TRANSFER: Final = 6
 
 # Response headers that do not pass as they are. Hop-by-hop fields (RFC 9110, 7.6.1) concern this connection only;
 # cookies and transport advice of a provider are not for our clients, who share this connection.
-_RESPONSE_HEADERS: dict[bytes, int] = {
+_RESPONSE_HEADERS: Final[dict[bytes, int]] = {
     b"connection": _DROP,
     b"keep-alive": _DROP,
     b"proxy-authenticate": _DROP,
