@@ -52,7 +52,9 @@ class DeadlineTable(Generic[T]):
         del self._round[-self._slice_size :]
 
     def _tick(self) -> None:
-        self.examine(time.monotonic())
-        self._ticking = bool(self.live)
-        if self._ticking:
-            asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+        try:
+            self.examine(time.monotonic())
+        finally:  # one item that fails must not end the deadlines of all others
+            self._ticking = bool(self.live)
+            if self._ticking:
+                asyncio.get_running_loop().call_later(self._tick_s, self._tick)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MAX_URL_BYTES: Final = 8 * 1024
 # How long a client that was refused may go on sending before the connection is cut.
 LINGER_S: Final = 2.0
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 STATUS_LINES: Final[dict[int, bytes]] = {
     status: b"HTTP/1.1 %d %b\r\n"
@@ -66,6 +67,8 @@ class ClientConnection:
 
     __slots__ = (
         "_body_bytes",
+        "_body_seen",
+        "_continue_owed",
         "_discarding",
         "_fault",
         "_head_bytes",
@@ -93,8 +96,9 @@ class ClientConnection:
         self._waiting: deque[Request] = deque()  # parsed, not yet handled
         self._pieces: list[bytes] = []
         self._head_bytes = 0
-        self._body_bytes = 0
+        self._body_bytes = self._body_seen = 0
         self._head_done = False
+        self._continue_owed = False
         self._fault: GatewayError | None = None
         self._reading_paused = False
         self._discarding = False
@@ -118,7 +122,10 @@ class ClientConnection:
             if len(data) > self._listener.limits.max_header_bytes and self._request is NO_REQUEST:
                 self._bound_head(data)
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as offer:
+            if self._expect_body():
+                self.data_received(data[offer.args[0] :])
+                return
             # The request is complete and wants another protocol; we answer it in this one (RFC 9110, 7.8) and close,
             # as the bytes that follow may be of that protocol.
             self._refuse_rest(None)
@@ -130,7 +137,8 @@ class ClientConnection:
         except GatewayError as refusal:
             self._refuse_rest(refusal)
         if self._request is not NO_REQUEST:
-            self._watch_rest(len(data))
+            # behind other requests in one read: how much of it is this one's is not known, and a read is bounded
+            self._watch_rest(1 if self._waiting else len(data))
         if self._waiting:
             self._start_waiting()
 
@@ -166,13 +174,15 @@ class ClientConnection:
         if request is NO_REQUEST:  # the first bytes of a request
             request = self._request = Request()
             self._head_done = False
-            self._head_bytes = self._body_bytes = 0
+            self._head_bytes = self._body_bytes = self._body_seen = 0
         request.target += url
         if len(request.target) > MAX_URL_BYTES:
             message = f"The URL is longer than {MAX_URL_BYTES} bytes."
             raise self._stop(GatewayError(414, "uri_too_long", message, close=True))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:  # a trailer; nothing we forward may come from one (RFC 9110, 6.5.1)
+            return
         request = self._request
         kind = REQUEST_HEADERS.get(name.lower())
         if kind is None:
@@ -188,16 +198,18 @@ class ClientConnection:
         elif kind == TRACEPARENT:
             request.traceparent = value
         elif kind == TRACESTATE:
-            request.tracestate = value
+            request.tracestate = value if request.tracestate is None else b"%b,%b" % (request.tracestate, value)
         elif kind == API_KEY:
             request.api_key = value
         elif kind == CONNECTION:
             request.connection_seen = True
+            if value.lower() not in (b"keep-alive", b"close"):
+                request.nominated = value if not request.nominated else b"%b,%b" % (request.nominated, value)
         elif kind == EXPECT:
             request.expect = value
         elif kind == TRANSFER:
             request.transfer_coding = value
-        elif kind == CODING:
+        elif kind == CODING and value.lower() != b"identity":
             request.content_coding = value
 
     def on_headers_complete(self) -> None:
@@ -211,6 +223,8 @@ class ClientConnection:
             if version not in ("1.0", "1.1"):
                 raise self._stop(GatewayError(505, "http_version", "This listener speaks HTTP/1.1.", close=True))
             request.chunked_ok = version == "1.1"
+            if request.nominated:
+                request.lines = drop_nominated(request.lines, request.nominated)
         if request.chunked_ok and request.hosts != 1:
             raise self._stop(GatewayError(400, "bad_host", "A request needs exactly one Host header.", close=True))
         if request.length > limits.max_body_bytes:
@@ -218,12 +232,17 @@ class ClientConnection:
         if request.transfer_coding is not None and request.transfer_coding.lower() != b"chunked":
             message = "The only transfer coding this listener knows is chunked."
             raise self._stop(GatewayError(501, "transfer_coding", message, close=True))
+        if request.transfer_coding is not None and not request.chunked_ok:
+            message = "There is no transfer coding in HTTP/1.0."  # so its framing is faulty (RFC 9112, 6.1)
+            raise self._stop(GatewayError(400, "bad_http", message, close=True))
         if request.expect is not None and request.chunked_ok:
             if request.expect.lower() != b"100-continue":
                 message = "The only expectation this listener meets is 100-continue."
                 raise self._stop(GatewayError(417, "expectation_failed", message, close=True))
-            if not self.busy and not self._waiting:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if self.busy or self._waiting:
+                self._continue_owed = True  # those before it are answered first
+            else:
+                self.transport.write(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
         self._pieces.append(body)
@@ -233,6 +252,7 @@ class ClientConnection:
 
     def on_message_complete(self) -> None:
         request = self._request
+        self._continue_owed = False
         pieces = self._pieces
         if pieces:
             request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -285,6 +305,9 @@ class ClientConnection:
                 self._start_waiting()
         else:
             self.deadline_s = time.monotonic() + self._listener.limits.keepalive_timeout_s
+            if self._continue_owed:
+                self._continue_owed = False
+                self.transport.write(CONTINUE)
             if self._reading_paused:
                 self._reading_paused = False
                 self.transport.resume_reading()
@@ -320,6 +343,19 @@ class ClientConnection:
             self._reading_paused = True
             self.transport.pause_reading()
 
+    def _expect_body(self) -> bool:
+        """Has the last request, which offers an upgrade, a body? llhttp takes its head for the whole; so another parser
+        is led to the place where the body begins."""
+        request = self._waiting[-1]
+        if request.method == b"CONNECT" or (request.length == 0 and request.transfer_coding is None):
+            return False
+        self._waiting.pop()
+        framing = b"content-length: %d" % request.length if request.length else b"transfer-encoding: chunked"
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: -\r\n%b\r\n\r\n" % framing)
+        self._request = request
+        return True
+
     def _stop(self, fault: GatewayError) -> GatewayError:
         """Remember why parsing ends; raising the result inside a callback ends it."""
         self._fault = fault
@@ -347,8 +383,12 @@ class ClientConnection:
         if self._head_done:
             if not self.busy:
                 self.deadline_s = time.monotonic() + limits.body_timeout_s  # renewed as long as the body moves
-            return
-        if self._head_bytes == 0 and not self.busy:
+            if self._body_bytes > self._body_seen:
+                self._body_seen = self._body_bytes
+                self._head_bytes = 0
+                return
+            # chunk extensions or trailers, which are worth no more than a head is
+        elif self._head_bytes == 0 and not self.busy:
             # not renewed: a head has one deadline, however it trickles in
             self.deadline_s = time.monotonic() + limits.header_timeout_s
         self._head_bytes += received
@@ -365,9 +405,13 @@ class ClientConnection:
         return GatewayError(431, "headers_too_large", f"The request head is larger than {most} bytes.", close=True)
 
     def expire(self, now_s: float) -> None:
-        """Nothing came in time: between requests the connection is closed, within one it is refused."""
-        if self._request is NO_REQUEST or self._discarding:
-            self.transport.close()
+        """Nothing came in time: between requests the connection is closed, within one it is refused. A client that
+        does not take what was written before the close is cut."""
+        if self.closed or self._discarding:
+            self.transport.abort()
+            return
+        if self._request is NO_REQUEST:
+            self._close()
             return
         message = "The rest of the request did not arrive in time."
         self._refuse_rest(GatewayError(408, "request_timeout", message, close=True))
@@ -381,4 +425,12 @@ class ClientConnection:
             self.transport.write_eof()
             self.deadline_s = time.monotonic() + LINGER_S
         else:
+            self.closed = True  # no further request is answered here, even if one has been read
+            self.deadline_s = time.monotonic() + self._listener.limits.body_timeout_s
             self.transport.close()
+
+
+def drop_nominated(lines: list[bytes], nominated: bytes) -> list[bytes]:
+    """The header lines, less those that the Connection header declares to be for this hop only (RFC 9110, 7.6.1)."""
+    names = {name.strip().lower() for name in nominated.split(b",")}
+    return [line for line in lines if line.partition(b":")[0].lower() not in names]

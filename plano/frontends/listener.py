@@ -73,6 +73,8 @@ class Listener:
         methods = self.routes.get(path)
         if methods is None and b"?" in path:
             methods = self.routes.get(path.partition(b"?")[0])
+        if methods is None and path.startswith(b"http"):  # absolute form (RFC 9112, 3.2.2)
+            methods = self.routes.get(b"/" + path.partition(b"://")[2].partition(b"/")[2].partition(b"?")[0])
         if methods is not None:
             route = methods.get(request.method)
             if route is None and request.method == b"HEAD":

@@ -82,6 +82,7 @@ class Request:
         "length",
         "lines",
         "method",
+        "nominated",
         "received_s",
         "request_id",
         "target",
@@ -109,6 +110,7 @@ class Request:
         self.keep_alive = True
         self.chunked_ok = True
         self.connection_seen = False
+        self.nominated = b""  # what Connection names besides keep-alive and close
         self.connection_line = b""
         self.error: GatewayError | None = None
 
