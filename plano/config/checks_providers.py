@@ -113,6 +113,8 @@ def _check_credentials(provider: ModelProvider) -> Iterator[Finding]:
 
 
 def _check_unique(file: PlanoFile) -> Iterator[Finding]:
+    """Names and models must differ; so must model ids, unless the later entry says by a `name` of its own how to ask
+    for it: the same model at a second provider is what failover is made of."""
     key = file.providers_key
     names: set[str] = set()
     models: dict[str, str] = {}
@@ -122,9 +124,10 @@ def _check_unique(file: PlanoFile) -> Iterator[Finding]:
             continue
         if not provider.wildcard and provider.model in models:
             yield Finding((key, index, "model"), f"model `{provider.model}` is configured twice")
-        elif not provider.wildcard and provider.model_id in ids:
+        elif not provider.wildcard and provider.model_id in ids and provider.name is None:
             message = f"model id `{provider.model_id}` is already that of `{ids[provider.model_id]}`"
-            yield Finding((key, index, "model"), message, "clients may leave the prefix out, so ids must differ")
+            hint = "clients may leave the prefix out: give this entry a `name` of its own to have both"
+            yield Finding((key, index, "model"), message, hint)
         elif provider.canonical_name in names:
             where = (key, index, "name" if provider.name else "model")
             yield Finding(where, f"provider name `{provider.canonical_name}` is used twice")

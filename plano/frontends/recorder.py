@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BATCH_RECORDS: Final = 64
 FLUSH_S: Final = 0.25
+# A telemetry worker that has just begun learns the gauges of a quiet frontend after this many flushes.
+QUIET_FLUSHES: Final = 20
 # Messages that may wait for a telemetry worker that is away; at 64 records each some 6 MB.
 QUEUED_BATCHES: Final = 500
 
@@ -34,6 +36,7 @@ class Recorder:
         self._gauges = gauges
         self._records: list[tuple[Any, ...]] = []
         self._dropped = 0
+        self._quiet = 0
         self._lag_s = 0.0
         self._due_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -106,8 +109,10 @@ class Recorder:
         self._lag_s = max(0.0, asyncio.get_running_loop().time() - self._due_s)
         self.unix_offset_s = time.time() - time.monotonic()
         gauges = self._gauges()
-        if self._records or gauges != self._last_gauges:
+        self._quiet += 1
+        if self._records or gauges != self._last_gauges or self._quiet >= QUIET_FLUSHES:
             self._last_gauges = gauges
+            self._quiet = 0
             self._send()
         self._schedule()
 

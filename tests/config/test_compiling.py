@@ -298,3 +298,8 @@ def test_kimi_coding_is_wired(keys: dict[str, Any], path: str, agent: str | None
     provider = plan_provider(**keys)
     assert provider.path == path
     assert {name.lower(): value for name, value in provider.headers}.get("user-agent") == agent
+
+
+def test_the_same_model_at_a_second_provider_is_told_apart_by_its_name() -> None:
+    azure = with_provider(model="azure_openai/gpt-4o", name="gpt-4o-azure", base_url="https://x.openai.azure.com")
+    assert [provider.name for provider in plan(azure).providers] == ["openai/gpt-4o", "gpt-4o-azure"]
