@@ -253,6 +253,9 @@ class Conversation:
     service_tier: str | None = None
     store: bool | None = None
     extra: Json = field(default_factory=dict)
+    # What the client's dialect remembers of the client's own way to say things (its name for the limit of tokens, the
+    # deprecated form of its tools), to answer it likewise. Nothing here is ever sent, or reported as dropped.
+    notes: Json = field(default_factory=dict)
 
 
 # -- the answer -------------------------------------------------------------------------------------------------------
