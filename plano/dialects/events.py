@@ -38,7 +38,9 @@ class Started:
 @dataclass(slots=True)
 class BlockStarted:
     """`id` and `name` of a tool call; `data` of redacted thinking or of an opaque block (then the block as it came).
-    `choice` is the index of the alternative answer the block belongs to (chat with n > 1)."""
+    `choice` is the index of the alternative answer the block belongs to (chat with n > 1). Of a thinking block, `id` is
+    its item id in the responses dialect, and `summary` says that its text is a summary of the reasoning. Of an opaque
+    block, `name` is the dialect that knows it."""
 
     index: int
     kind: BlockKind
@@ -47,6 +49,7 @@ class BlockStarted:
     custom: bool = False
     data: Any = None
     choice: int = 0
+    summary: bool = False
 
 
 @dataclass(slots=True)
