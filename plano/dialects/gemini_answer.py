@@ -13,7 +13,6 @@ from plano.dialects.conversation import (
     BadAnswer,
     Block,
     Choice,
-    Conversation,
     Opaque,
     Refusal,
     StopReason,
@@ -28,7 +27,6 @@ from plano.dialects.gemini_candidate import (
     Candidate,
     Piece,
     PieceReader,
-    name_custom_tools,
     read_block,
     read_candidates,
     read_name,
@@ -63,11 +61,8 @@ _STATUS_KINDS: Final = {
 _KEY_REASONS: Final = ("API_KEY_INVALID", "API_KEY_EXPIRED")
 
 
-def parse_answer(body: dict[str, Any], conversation: Conversation | None = None) -> Answer:
-    """The answer in a GenerateContentResponse. Raises BadAnswer.
-
-    `conversation`: the request, if its free-form tools are to be told from its functions.
-    """
+def parse_answer(body: dict[str, Any]) -> Answer:
+    """The answer in a GenerateContentResponse. Raises BadAnswer."""
     usage = read_usage(body) or Usage()
     name, model = read_name(body, "responseId"), read_name(body, "modelVersion")
     candidates = read_candidates(body)
@@ -76,8 +71,7 @@ def parse_answer(body: dict[str, Any], conversation: Conversation | None = None)
         if blocked is None:
             raise BadAnswer("The upstream's answer has no candidates.")
         return Answer(name, model, [Refusal(blocked)], StopReason.FILTERED, usage)
-    custom_tools = name_custom_tools(conversation)
-    choices = [_read_choice(candidate, name, custom_tools) for candidate in candidates]
+    choices = [_read_choice(candidate, name) for candidate in candidates]
     choices.sort(key=_read_index)
     first = choices[0]
     return Answer(name, model, first.blocks, first.stop, usage, alternatives=choices[1:])
@@ -108,8 +102,8 @@ def parse_error(body: Any, status: int) -> UpstreamError:
     )
 
 
-def _read_choice(candidate: Candidate, response_id: str, custom_tools: frozenset[str]) -> Choice:
-    reader = PieceReader(candidate.index, custom_tools)
+def _read_choice(candidate: Candidate, response_id: str) -> Choice:
+    reader = PieceReader(candidate.index, set())
     blocks: list[Block] = []
     for part in candidate.parts:
         piece = reader.read(part, response_id)
@@ -139,7 +133,7 @@ def _add_piece(blocks: list[Block], piece: Piece) -> None:
             last.text += piece.text
             last.signature = piece.signature or last.signature
         else:
-            blocks.append(Thinking(piece.text, piece.signature))
+            blocks.append(Thinking(piece.text, piece.signature, summary=True))  # Google shows no other thoughts
     else:
         if piece.signature is not None and isinstance(last, Thinking):
             # A text's signature stands for the thoughts before it; text has no place for one.

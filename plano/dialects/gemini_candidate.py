@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import orjson
 
-from plano.dialects.conversation import BadAnswer, Conversation, Json, StopReason, Usage
+from plano.dialects.conversation import BadAnswer, Json, StopReason, Usage
+from plano.dialects.custom_tools import unwrap
 from plano.dialects.events import BlockKind
-from plano.dialects.gemini_content import CUSTOM_INPUT, tag_signature
+from plano.dialects.gemini_content import tag_signature
 
 _REASONS: Final = {
     "STOP": StopReason.END,
@@ -62,9 +63,11 @@ class Candidate:
 
 
 class PieceReader:
-    """Reads the parts of one candidate. Gives calls an id where Gemini gave none: the same for the same answer."""
+    """Reads the parts of one candidate. Gives calls an id where Gemini gave none: the same for the same answer.
 
-    def __init__(self, choice: int, custom_tools: frozenset[str]) -> None:
+    Calls of the functions named in `custom_tools` are those of free-text tools (see custom_tools.py)."""
+
+    def __init__(self, choice: int, custom_tools: set[str]) -> None:
         self._choice = choice
         self._custom_tools = custom_tools
         self._calls = 0
@@ -102,8 +105,8 @@ class PieceReader:
         self._calls += 1
         piece = Piece(BlockKind.TOOL_USE, encoded, given or self._make_id(name, encoded, number, response_id), name)
         piece.signature = signature
-        if name in self._custom_tools and arguments is not None and type(arguments.get(CUSTOM_INPUT)) is str:
-            piece.text = arguments[CUSTOM_INPUT]
+        if name in self._custom_tools:
+            piece.text = unwrap(encoded)
             piece.custom = True
         return piece
 
@@ -113,13 +116,6 @@ class PieceReader:
             or sha256(f"{name} {arguments}".encode("utf-8", "replace")).hexdigest()[:16]
         )
         return f"call_{stem}_{number}" if self._choice == 0 else f"call_{stem}_{self._choice}_{number}"
-
-
-def name_custom_tools(conversation: Conversation | None) -> frozenset[str]:
-    """The names of the free-form tools, which Gemini calls as functions with one string."""
-    if conversation is None:
-        return frozenset()
-    return frozenset(tool.name for tool in conversation.tools if tool.custom)
 
 
 def read_candidates(body: Json) -> list[Candidate]:

@@ -34,13 +34,12 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
+from plano.dialects.custom_tools import wrap
 
 DIALECT: Final = "gemini"
 SIGNATURE_TAG: Final = "gemini:"
 # What Google takes in place of the signature of a call that another model made ("Thought signatures", FAQ).
 FOREIGN_CALL_SIGNATURE: Final = "skip_thought_signature_validator"
-# The property that holds the text of a free-form tool, which Gemini only knows as a function.
-CUSTOM_INPUT: Final = "input"
 LATEST_GENERATION: Final = 3
 
 _GENERATION: Final = re.compile(r"gemini-(\d+)")
@@ -280,7 +279,7 @@ def _sign_first_call(parts: list[Json]) -> None:
 
 def _read_arguments(call: ToolUse) -> Json:
     if call.custom:
-        return {CUSTOM_INPUT: call.arguments}
+        return wrap(call.arguments)
     if not call.arguments.strip():
         return {}
     try:

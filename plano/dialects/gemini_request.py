@@ -5,7 +5,7 @@ guides "Thinking", "Function calling" and "Structured outputs", and for the size
 compatibility" (ai.google.dev/gemini-api/docs/openai#thinking), v1beta. The key goes into the header `AUTH_HEADER`.
 
 What Gemini knows otherwise: the model and whether to stream stand in the path (`gemini_path`); a system text in the
-middle of a conversation joins the system instruction; a free-form tool becomes a function with one string.
+middle of a conversation joins the system instruction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from plano.dialects.conversation import Conversation, Dropped, Json, Reasoning, Text, Tool, ToolChoice, Untranslatable
-from plano.dialects.gemini_content import CUSTOM_INPUT, LATEST_GENERATION, ContentRenderer, read_generation
+from plano.dialects.custom_tools import schema_of
+from plano.dialects.gemini_content import LATEST_GENERATION, ContentRenderer, read_generation
 
 AUTH_HEADER: Final = "x-goog-api-key"
 
@@ -40,7 +41,6 @@ _SERVICE_TIERS: Final = {
     "flex": "flex",
     "priority": "priority",
 }
-_CUSTOM_SCHEMA: Final = {"type": "object", "properties": {CUSTOM_INPUT: {"type": "string"}}, "required": [CUSTOM_INPUT]}
 # Fields a client may give in Gemini's own words, in both of the spellings that Google's JSON allows.
 _OWN_FIELDS: Final = {
     "safetySettings": "safetySettings",
@@ -133,7 +133,7 @@ def _declare(tool: Tool, where: str, dropped: Dropped) -> Json:
     if tool.description:
         declaration["description"] = tool.description
     if tool.custom:
-        declaration["parametersJsonSchema"] = _CUSTOM_SCHEMA
+        declaration["parametersJsonSchema"] = schema_of(tool)
         if tool.grammar is not None and tool.grammar.get("type") != "text":
             dropped.add(f"{where}.format")
     elif tool.schema:

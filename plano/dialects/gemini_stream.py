@@ -11,6 +11,7 @@ from __future__ import annotations
 import orjson
 
 from plano.dialects.conversation import BadAnswer, Conversation, Json, StopReason, UpstreamError, Usage
+from plano.dialects.custom_tools import custom_names
 from plano.dialects.events import (
     ArgumentsDelta,
     BlockKind,
@@ -32,19 +33,19 @@ from plano.dialects.gemini_candidate import (
     Candidate,
     Piece,
     PieceReader,
-    name_custom_tools,
     read_block,
     read_candidates,
     read_name,
     read_usage,
 )
+from plano.dialects.gemini_content import DIALECT
 from plano.dialects.gemini_framing import Frames
 
 
 class _Choice:
     """Where one candidate stands: the block that is open, and how it ended if it did."""
 
-    def __init__(self, index: int, custom_tools: frozenset[str]) -> None:
+    def __init__(self, index: int, custom_tools: set[str]) -> None:
         self.reader = PieceReader(index, custom_tools)
         self.open_kind: BlockKind | None = None
         self.open_index = 0
@@ -59,7 +60,7 @@ class Reader(StreamReader):
 
     def __init__(self, conversation: Conversation) -> None:
         self._model = conversation.model or ""
-        self._custom_tools = name_custom_tools(conversation)
+        self._custom_tools = custom_names(conversation)
         self._frames = Frames()
         self._choices: dict[int, _Choice] = {}
         self._blocks = 0
@@ -198,11 +199,11 @@ class Reader(StreamReader):
         choice.open_kind = kind
         choice.open_index = self._blocks
         self._blocks += 1
-        started = BlockStarted(choice.open_index, kind, choice=index)
+        started = BlockStarted(choice.open_index, kind, choice=index, summary=kind is BlockKind.THINKING)
         if piece is not None and kind is BlockKind.TOOL_USE:
             started.id, started.name, started.custom = piece.id, piece.name, piece.custom
         elif piece is not None:
-            started.data = piece.data
+            started.name, started.data = DIALECT, piece.data
         events.append(started)
 
     def _close(self, choice: _Choice, events: list[Event]) -> None:
