@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import urllib.request
 from contextlib import AsyncExitStack
+
+import psutil
 
 from tests.cluster.conftest import PLAIN, StartCluster, client_ports, frontend_pids, listening_inodes, resident_mib
 from tests.cluster.load import Connection, Load, ask_once, connected, make_body
@@ -46,6 +49,17 @@ def test_an_idle_frontend_is_small(start_cluster: StartCluster) -> None:
     cluster = start_cluster(workers=2)
     sizes = [resident_mib(pid) for pid in frontend_pids(cluster)]
     assert max(sizes) <= MAX_IDLE_MIB, sizes
+
+
+def test_a_frontend_may_open_as_many_files_as_the_system_lets_it(start_cluster: StartCluster) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # 1024 is usual, and only enough for 500 requests
+    try:
+        cluster = start_cluster(workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (frontend,) = frontend_pids(cluster)
+    assert psutil.Process(frontend).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
 
 
 async def test_clusters_side_by_side_do_not_meet(start_cluster: StartCluster) -> None:
