@@ -222,7 +222,7 @@ class Load:
             body = make_body(model, text, **({"stream": True} if stream else {}))
             outcome, detail, answer = await _try_once(connection, body, reused)
             if answer is not None:
-                outcome, detail = judge(answer, model, text)
+                outcome, detail = judge(answer, text)
             self.tally.count(outcome, detail)
             if not (keep_alive and answer is not None and answer.headers.get("connection") != "close"):
                 connection.close()
@@ -244,8 +244,8 @@ async def _try_once(connection: Connection, body: dict[str, Any], reused: bool) 
     return OK, "", answer
 
 
-def judge(answer: Answer, model: str, text: str) -> tuple[str, str]:
-    """The outcome of a whole answer, and what was seen."""
+def judge(answer: Answer, text: str) -> tuple[str, str]:
+    """The outcome of a whole answer to `text`, by whichever model gave it, and what was seen."""
     if answer.status != 200:
         return f"status {answer.status}", answer.body.decode(errors="replace")[:300]
     if answer.headers["content-type"].startswith("text/event-stream"):
@@ -255,7 +255,7 @@ def judge(answer: Answer, model: str, text: str) -> tuple[str, str]:
         if events[-1] != "[DONE]":
             return WRONG, f"no end mark after {events[-1][:100]}"
     said = answer.text()
-    wanted = expected_text(model, text)
+    wanted = expected_text(answer.headers["x-plano-model"], text)
     return (OK, "") if said == wanted else (WRONG, f"{said!r} instead of {wanted!r}")
 
 
