@@ -68,6 +68,22 @@ async def test_a_kept_connection_is_told_to_close_and_answered(start_cluster: St
     assert await asyncio.to_thread(cluster.wait) == 0
 
 
+async def test_a_connection_whose_stream_has_just_ended_is_kept_for_a_moment(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(workers=1)
+    kept = await Connection.open(cluster.host, cluster.port)
+    await kept.send(make_body("openai/demo-chunks-40-50", stream=True))
+    assert "connection" not in (await kept.read_head())[1]  # so the client may send another request on it
+    cluster.terminate()
+    while await kept.read_chunk():
+        pass
+    # Two seconds after the signal. Now the client thinks about it for longer than a drain looks away.
+    await asyncio.sleep(0.3)
+    answer = await kept.ask(make_body("openai/quick", "one more"))
+    assert answer.headers["connection"] == "close"
+    assert answer.text() == expected_text("quick", "one more")
+    assert await asyncio.to_thread(cluster.wait) == 0
+
+
 async def test_what_outlasts_the_deadline_is_cut(start_cluster: StartCluster, demo_provider: DemoProcess) -> None:
     cluster = start_cluster(workers=1, PLANO_DRAIN_TIMEOUT_S="1")
     stuck = await Connection.open(cluster.host, cluster.port)
