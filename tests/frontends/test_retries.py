@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -277,28 +275,3 @@ async def test_a_hundred_failures_at_once_do_not_become_three_hundred_requests(
     assert {answer.status for answer in answers} == {503}
     # 100 saved up, 0.2 for each request, 10 a second
     assert 150 < len(upstream.received) < 270
-
-
-@pytest.fixture
-def refusing_port() -> Iterator[int]:
-    """A port that refuses connections: bound, so that nobody else gets it, and not listening."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that does not answer: its backlog is full, so the kernel drops what comes."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(0)
-        waiting = []
-        for _ in range(4):
-            peer = socket.socket()
-            peer.setblocking(False)
-            peer.connect_ex(sock.getsockname())
-            waiting.append(peer)
-        yield sock.getsockname()[1]
-        for peer in waiting:
-            peer.close()
