@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -160,7 +161,8 @@ async def test_tls_1_1_is_refused(serving: Callable[..., ssl.SSLContext], ca_pat
     strict = client_context(ca_path)
     strict.set_ciphers("ALL:@SECLEVEL=0")  # whatever the ciphers of this machine are: the version is what is refused
     async with Origin(answer_ok, tls=context) as origin:
-        assert (await call(origin.pool(tls=careless, server_name=NAME))).body == b"ok", "the server speaks TLS 1.1"
+        if (await call(origin.pool(tls=careless, server_name=NAME))).body != b"ok":
+            pytest.skip("the TLS library of this machine does not speak TLS 1.1")
         await refusal(origin, strict)
 
 
@@ -190,6 +192,15 @@ def test_an_authority_file_must_be_there_and_be_pem(tmp_path: Path) -> None:
         client_context(str(broken))
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture
 def asked_names(serving: Callable[..., ssl.SSLContext]) -> tuple[list[str | None], ssl.SSLContext]:
     names: list[str | None] = []
@@ -212,6 +223,8 @@ def asked_names(serving: Callable[..., ssl.SSLContext]) -> tuple[list[str | None
 async def test_the_name_asked_for_is_that_of_the_host_header(
     asked_names: tuple[list[str | None], ssl.SSLContext], ca_path: str, host: str, authority_header: str, asked: str
 ) -> None:
+    if host == "::1" and not has_ipv6():
+        pytest.skip("no IPv6 on this machine")
     names, context = asked_names
     async with Origin(answer_ok, host=host, tls=context) as origin:
         plan = provider("acme/x", scheme="https", host=host, port=origin.port, authority=authority_header)
