@@ -12,6 +12,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.cluster.authority import Authority
 from tests.clusters import ClusterProcess
 from tests.providers import DemoProcess
 
@@ -36,6 +37,12 @@ def start_cluster(demo_provider: DemoProcess) -> Iterator[StartCluster]:
             return stack.enter_context(ClusterProcess(config, {"DEMO_URL": demo_provider.url} | env, workers=workers))
 
         yield start
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """A certificate authority, and its certificate for localhost."""
+    return Authority(tmp_path, "localhost", "127.0.0.1")
 
 
 def frontend_pids(cluster: ClusterProcess) -> list[int]:

@@ -16,9 +16,10 @@ import pytest
 
 from loadtests.load import write_body
 from loadtests.streams import StreamReport
+from tests.cluster.authority import TRUSTING, Authority
 from tests.cluster.conftest import StartCluster, frontend_pids, resident_mib
 from tests.cluster.load import Connection, expected_text, make_body
-from tests.clusters import find_free_port
+from tests.clusters import ClusterProcess, find_free_port
 from tests.providers import DemoProcess
 
 STREAMS = 512
@@ -37,7 +38,17 @@ model_providers:
 async def test_a_client_that_does_not_read_costs_no_memory(
     start_cluster: StartCluster, demo_provider: DemoProcess
 ) -> None:
-    cluster = start_cluster(workers=1)
+    await stall_a_stream(start_cluster(workers=1), demo_provider)
+
+
+async def test_nor_does_it_when_the_upstream_speaks_tls(start_cluster: StartCluster, authority: Authority) -> None:
+    with DemoProcess.start(*authority.arguments) as provider:
+        url = f"https://localhost:{provider.port}"
+        await stall_a_stream(start_cluster(TRUSTING, 1, DEMO_URL=url, CA_PATH=str(authority.ca)), provider)
+
+
+async def stall_a_stream(cluster: ClusterProcess, provider: DemoProcess) -> None:
+    """Ask for a huge stream and do not read it; then read it after all."""
     (frontend,) = frontend_pids(cluster)
     model = f"demo-big-{BIG_MIB * 1024}"
     with socket.socket() as client:
@@ -48,7 +59,7 @@ async def test_a_client_that_does_not_read_costs_no_memory(
         payload = json.dumps(make_body(f"openai/{model}", stream=True)).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(payload)}\r\n\r\n".encode()
         client.sendall(head + payload)
-        sent = await asyncio.to_thread(wait_until_stalled, demo_provider, model)
+        sent = await asyncio.to_thread(wait_until_stalled, provider, model)
         assert sent * 4096 < 24 * 2**20, "the provider could send on: nobody held it back"
         grown = resident_mib(frontend) - before
         assert grown < MAX_GROWTH_MIB
@@ -57,7 +68,7 @@ async def test_a_client_that_does_not_read_costs_no_memory(
     assert body.count(b'"content":"the quick') == BIG_MIB * 256
     assert body.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
     assert resident_mib(frontend) - before < 2 * MAX_GROWTH_MIB
-    assert demo_provider.wait_for_request(model, completed=True)["chunks"] == BIG_MIB * 256
+    assert provider.wait_for_request(model, completed=True)["chunks"] == BIG_MIB * 256
 
 
 def wait_until_stalled(provider: DemoProcess, model: str) -> int:

@@ -11,22 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import trustme
 
+from tests.cluster.authority import TRUSTING, Authority
 from tests.cluster.conftest import PLAIN, StartCluster
 from tests.cluster.load import Answer, Load, ask_once, make_body
 from tests.clusters import find_free_port
 from tests.providers import DemoProcess
 
-TRUSTING = """
-version: v0.4.0
-listeners:
-  - {type: model, name: egress, address: 127.0.0.1, port: {port}}
-model_providers:
-  - {model: openai/*, base_url: $DEMO_URL, access_key: k}
-overrides:
-  upstream_tls_ca_path: $CA_PATH
-"""
 COMPLETION = {
     "id": "c1",
     "object": "chat.completion",
@@ -34,26 +25,6 @@ COMPLETION = {
     "model": "m",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
 }
-
-
-class Authority:
-    """A certificate authority of our own, and a server certificate of it, as files."""
-
-    def __init__(self, folder: Path, *names: str) -> None:
-        authority = trustme.CA()
-        certificate = authority.issue_cert(*names)
-        self.ca = folder / "ca.pem"
-        self.chain = folder / "chain.pem"
-        self.key = folder / "key.pem"
-        authority.cert_pem.write_to_path(self.ca)
-        self.chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-        certificate.private_key_pem.write_to_path(self.key)
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Trusted for localhost."""
-    return Authority(tmp_path, "localhost", "127.0.0.1")
 
 
 async def test_an_upstream_is_found_by_its_name(start_cluster: StartCluster, demo_provider: DemoProcess) -> None:
@@ -73,8 +44,7 @@ async def test_a_name_nobody_knows_and_a_port_nobody_has_are_told(start_cluster:
 
 
 async def test_https_upstreams_answer_and_stream(start_cluster: StartCluster, authority: Authority) -> None:
-    files = ("--tls-cert", str(authority.chain), "--tls-key", str(authority.key))
-    with DemoProcess.start(*files) as provider:
+    with DemoProcess.start(*authority.arguments) as provider:
         url = f"https://localhost:{provider.port}"
         cluster = start_cluster(TRUSTING, DEMO_URL=url, CA_PATH=str(authority.ca))
         load = Load(cluster.host, cluster.port)
@@ -92,7 +62,7 @@ async def test_a_certificate_of_a_stranger_is_refused(
 ) -> None:
     (tmp_path / "other").mkdir()
     stranger = Authority(tmp_path / "other", "localhost")
-    with DemoProcess.start("--tls-cert", str(stranger.chain), "--tls-key", str(stranger.key)) as provider:
+    with DemoProcess.start(*stranger.arguments) as provider:
         cluster = start_cluster(
             TRUSTING, workers=1, DEMO_URL=f"https://localhost:{provider.port}", CA_PATH=str(authority.ca)
         )
