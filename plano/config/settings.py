@@ -79,10 +79,10 @@ class Settings(BaseSettings):
         _DEFAULTS.drain_timeout_s, description="How long requests in flight may go on when the cluster stops."
     )
     upstream_idle_connections: Count = Field(
-        _DEFAULTS.upstream_idle_connections, description="Idle upstream connections that one frontend keeps."
+        _DEFAULTS.upstream_idle_connections, description="Idle connections that one frontend keeps to one upstream."
     )
     upstream_max_connections: Count = Field(
-        _DEFAULTS.upstream_max_connections, description="Upstream connections of one frontend."
+        _DEFAULTS.upstream_max_connections, description="Connections of one frontend to one upstream."
     )
     upstream_keepalive_s: PositiveDuration = Field(
         _DEFAULTS.upstream_keepalive_s, description="How long an upstream connection is kept idle."

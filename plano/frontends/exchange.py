@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _NOTHING: Final[ChatRequest] = ({}, None, False)
 _UNKNOWN_USAGE: Final = (None, None, None, None)
+# How much of an unknown model's name is shown and recorded; a client can make it as long as a body.
+MAX_SHOWN_MODEL: Final = 256
 
 
 class Phase(Enum):
@@ -118,6 +120,8 @@ class Exchange:
             chat = self._chat = parse_request(request.body)
             chain = frontend.candidates.chain(chat[1])
             if not chain:
+                if chat[1] is not None:
+                    self._chat = (chat[0], chat[1][:MAX_SHOWN_MODEL], chat[2])  # it goes into the record
                 raise self._explain_unresolved(chat[1])
         except BadRequest as bad:
             self._answer_error(GatewayError(400, "invalid_request", bad.message, param=bad.param), None)
@@ -138,7 +142,7 @@ class Exchange:
         if model is None or model in UNSPECIFIED:
             message = "The request names no model and no provider is marked `default: true`."
             return GatewayError(400, "model_missing", message, param="model")
-        message = f"The model '{model[:256]}' is not configured. GET /v1/models lists those that are."
+        message = f"The model '{model[:MAX_SHOWN_MODEL]}' is not configured. GET /v1/models lists those that are."
         return GatewayError(404, "model_not_found", message, param="model")
 
     # -- attempt -------------------------------------------------------------------------------------------------
@@ -212,9 +216,9 @@ class Exchange:
         """The beginning of an answer: good for the client, a failure, or not yet clear?"""
         if self._held:
             body = self._held + body
-        if 300 <= self._status < 400:
+        if 300 <= self._status < 400 or self._status > 599:
             self._drop_upstream(complete)
-            self.upstream_failed(Failure(FailureKind.PROTOCOL, f"unexpected redirect (status {self._status})"))
+            self.upstream_failed(Failure(FailureKind.PROTOCOL, f"unexpected status {self._status}"))
             return
         if self._status >= 400:
             if complete or len(body) > MAX_HELD_BYTES:
@@ -355,6 +359,8 @@ class Exchange:
         else:
             self.deadline_s = self._idle_deadline()
             connection.sink = relay
+            if self.connection.writing_paused:  # the client has yet to take what was written before this answer
+                self.pause()
         relay.upstream_data(body, complete)
 
     def _idle_deadline(self) -> float:
@@ -363,6 +369,8 @@ class Exchange:
 
     def relayed(self, failure: Failure | None, *, cut: bool = False) -> None:
         """The relay has written the end of the answer (`cut`: it could not, half a document is out)."""
+        if self._stalled and self._upstream is not None:
+            self._upstream.transport.resume_reading()  # it serves others after us, whatever our client does
         self._drop_upstream(failure is None)
         relay = cast(Relay, self._relay)
         if cut:

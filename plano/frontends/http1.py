@@ -119,8 +119,12 @@ class ClientConnection:
         if self._discarding:
             return
         try:
-            if len(data) > self._listener.limits.max_header_bytes and self._request is NO_REQUEST:
-                self._bound_head(data)
+            most = self._listener.limits.max_header_bytes
+            if self._request is NO_REQUEST:
+                if len(data) > most:
+                    self._bound_head(data, most)
+            elif not self._head_done and self._head_bytes + len(data) > most:
+                self._bound_head(data, most - self._head_bytes)
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             if self._expect_body():
@@ -395,9 +399,12 @@ class ClientConnection:
         if self._head_bytes > limits.max_header_bytes:
             self._refuse_rest(self._head_too_large())
 
-    def _bound_head(self, data: bytes) -> None:
-        """A read that could hold a whole head beyond the bound: refuse it before anything is made of it."""
-        if data.find(b"\r\n\r\n", 0, self._listener.limits.max_header_bytes) < 0:
+    def _bound_head(self, data: bytes, room: int) -> None:
+        """A read that could hold (the rest of) a head beyond the bound: refuse it before anything is made of it.
+
+        The empty line may have begun in the read before, so one that begins with a line end gets the benefit of doubt.
+        """
+        if data.find(b"\r\n\r\n", 0, room) < 0 and data[:1] not in (b"\r", b"\n"):
             raise self._head_too_large()
 
     def _head_too_large(self) -> GatewayError:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plano.frontends.frontend import Frontend
 
 SWEEP_S = 1.0  # how exactly the time-outs of connections are kept
-# Connections that are idle when a drain begins get this long for a request already on its way.
+# In a drain, connections that are or become idle get this long for a request already on its way.
 DRAIN_GRACE_S = 1.0
 
 Route = Callable[[ClientConnection, Request], None]
@@ -60,9 +60,14 @@ class Listener:
         self.connections.pop(connection, None)
 
     def close_idle(self) -> None:
-        """Part of a drain: connections without a request are closed."""
+        """Part of a drain: connections that have been without a request for a while are closed.
+
+        Not those whose answer has just ended: their client was told that the connection is kept (the head of a stream
+        is written long before its end), and its next request may be on its way.
+        """
+        idle_since_s = time.monotonic() - DRAIN_GRACE_S
         for connection in list(self.connections):
-            if connection.idle:
+            if connection.idle and connection.deadline_s - self.limits.keepalive_timeout_s <= idle_since_s:
                 connection.transport.close()
 
     # -- requests ------------------------------------------------------------------------------------------------

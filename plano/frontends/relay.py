@@ -89,12 +89,16 @@ class Relay:
     def upstream_failed(self, failure: Failure) -> None:
         """The upstream broke off, stood still or was cut by us."""
         exchange = self._exchange
-        if self._events:
+        if self._events and is_done(self.tail):  # the answer is whole, only the upstream's farewell is missing
+            self._write_end(b"")
+            exchange.relayed(None)
+        elif self._events and not self._is_torn():
             error = error_of(failure, exchange.candidate.plan.provider)
             self._write_end(error_event(render_error(error)))
             exchange.relayed(failure)
         else:
-            # Half a JSON document cannot be ended by an error: only a cut connection tells the client the truth.
+            # Half a JSON document, or half an event, cannot be ended by an error: only a cut connection tells the
+            # client the truth.
             exchange.relayed(failure, cut=True)
 
     def upstream_ready(self, connection: UpstreamConnection) -> None:
@@ -113,7 +117,7 @@ class Relay:
 
     def _end_stream(self, body: bytes) -> None:
         """The upstream has ended the stream properly. Does the stream say so too?"""
-        if body and not body.endswith(EVENT_ENDS):
+        if (body or self._is_torn()) and not body.endswith(EVENT_ENDS):
             body += b"\n\n"  # a last event without its empty line
         self._tail.append(body[-TAIL_BYTES:])
         failure = check_end(self.tail)
@@ -125,6 +129,10 @@ class Relay:
             error = error_of(failure, self._exchange.candidate.plan.provider)
             self._write_end(body + error_event(render_error(error)))
         self._exchange.relayed(failure)
+
+    def _is_torn(self) -> bool:
+        """Is half an event out (see MAX_PARTIAL_BYTES)?"""
+        return bool(self._tail) and not self._tail[-1].endswith(EVENT_ENDS)
 
     def _write_end(self, last: bytes) -> None:
         self.bytes_out += len(last)

@@ -172,7 +172,7 @@ class RequestMetrics:
             numbers.output += tokens_out or 0
             numbers.cached += tokens_cached or 0
             numbers.reasoning += tokens_reasoning or 0
-        elif 200 <= status < 300 and provider and method == "POST" and not (client_gone or error):
+        elif 200 <= status < 300 and provider and method == b"POST" and not (client_gone or error):
             numbers.usage_missing += 1
         if attempts:
             self._count_attempts(attempts)

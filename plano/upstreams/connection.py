@@ -86,7 +86,6 @@ class UpstreamConnection:
         "_pieces",
         "_pool",
         "_received",
-        "_reused",
         "_told",
         "admitted",
         "content_length",
@@ -95,6 +94,7 @@ class UpstreamConnection:
         "idle_since_s",
         "lines",
         "retry_after",
+        "reused",
         "session_kept",
         "sink",
         "status",
@@ -105,7 +105,7 @@ class UpstreamConnection:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
-        self._reused = False
+        self.reused = False  # it has been idle: the upstream may have closed it before it saw a request
         self._pieces: list[bytes] = []
         self.sink: Sink | None = None
         self.admitted = False  # by the pool: it counts this connection until `discard`
@@ -187,7 +187,7 @@ class UpstreamConnection:
             return
         self.sink = None
         if not self._received:
-            if self._reused:
+            if self.reused:
                 sink.upstream_stale()
             else:
                 sink.upstream_failed(Failure(FailureKind.RESET, "the upstream closed the connection without an answer"))
@@ -199,6 +199,8 @@ class UpstreamConnection:
     # -- httptools -----------------------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:  # a trailer; it does not become a header (RFC 9110, 6.5.1)
+            return
         kind = _RESPONSE_HEADERS.get(name.lower())
         if kind is None:
             self.lines.append(b"%b: %b\r\n" % (name, value))
@@ -213,7 +215,7 @@ class UpstreamConnection:
         elif kind == _RETRY_AFTER:
             self.retry_after = value
             self.lines.append(b"retry-after: %b\r\n" % value)
-        elif kind == _ENCODING:
+        elif kind == _ENCODING and value.lower() != b"identity":
             self.encoded = True
             self.lines.append(b"content-encoding: %b\r\n" % value)
 
@@ -229,8 +231,9 @@ class UpstreamConnection:
 
     def on_message_complete(self) -> None:
         if self._interim:
-            self._interim = False
+            self._interim = self.encoded = False
             self.lines.clear()
+            self.content_type = self.retry_after = b""
             self.content_length = -1
         else:
             self._complete = True
@@ -257,7 +260,6 @@ class UpstreamConnection:
 
     def _release(self) -> None:
         if self._keep and not self.transport.is_closing():
-            self._reused = True
             self._pool.put_back(self)
         else:
-            self.transport.close()
+            self._pool.retire(self)

@@ -80,14 +80,26 @@ class Pool:
                 self._dials[task] = None
 
     def put_back(self, connection: UpstreamConnection) -> None:
+        """The connection has served its request and can serve another."""
+        if self._origin.tls is not None:
+            self._remember_session(connection)
+        self._keep(connection)
+
+    def retire(self, connection: UpstreamConnection) -> None:
+        """The connection has served its last request."""
+        if self._origin.tls is not None:
+            self._remember_session(connection)
+        connection.transport.close()
+
+    def _remember_session(self, connection: UpstreamConnection) -> None:
         tls = self._origin.tls
         if tls is not None and not connection.session_kept:
             connection.session_kept = True
             tls.remember(self._origin.server_name, connection.transport.get_extra_info("ssl_object"))
-        self._keep(connection)
 
     def _keep(self, connection: UpstreamConnection) -> None:
         """Make a free connection useful: to who waits, or to who comes."""
+        connection.reused = True
         if self._waiting:
             self._waiting.popleft().upstream_ready(connection)
         elif len(self._idle) < self._limits.upstream_idle_connections:

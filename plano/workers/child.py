@@ -11,6 +11,7 @@ import ctypes
 import importlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
     pipe = socket.socket(fileno=int(arguments[1]))
     os.set_inheritable(pipe.fileno(), False)
     die_with_parent()
+    allow_descriptors()
     try:
         boot = read_boot(pipe)
     except FrameError as error:
@@ -83,6 +85,18 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     # A parent that died before the call above left us to init already; the pipe then reads as ended.
+
+
+def allow_descriptors() -> None:
+    """Raises the soft limit of open files to the hard one.
+
+    A request in flight holds two, and the usual soft limit of 1024 exists for programs that call select(2).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:  # macOS allows less than the "unlimited" it reports
+        log.debug("the limit of open files stays as it is: %s", error)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -86,3 +87,28 @@ def connect() -> Iterator[Connect]:
 async def client(connect: Connect, frontend: FrontendProcess) -> Client:
     """A raw connection to `frontend`."""
     return await connect(frontend)
+
+
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """A port that refuses connections: bound, so that nobody else gets it, and not listening."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that does not answer: its backlog is full, so the kernel drops what comes."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(0)
+        waiting = []
+        for _ in range(4):
+            peer = socket.socket()
+            peer.setblocking(False)
+            peer.connect_ex(sock.getsockname())
+            waiting.append(peer)
+        yield sock.getsockname()[1]
+        for peer in waiting:
+            peer.close()

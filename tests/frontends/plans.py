@@ -12,7 +12,7 @@ NO_RETRY = RetryPlan(attempts=1)
 QUICK_RETRY = RetryPlan(attempts=3, backoff_base_s=0.002, backoff_max_s=0.01)
 
 
-def make_provider(port: int, model: str = "one", **changes: Any) -> ProviderPlan:
+def make_provider(port: int, model: str = "one", /, **changes: Any) -> ProviderPlan:
     """A provider entry `test/<model>` at 127.0.0.1:`port`; `changes` are fields of `ProviderPlan`."""
     plan = ProviderPlan(
         name=f"test/{model}",

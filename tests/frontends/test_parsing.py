@@ -6,12 +6,11 @@ import asyncio
 
 import pytest
 
-from plano.frontends.frontend import Frontend
 from tests.frontends.client import Client, chat_body, chat_request, chunked_request, render_request
-from tests.frontends.plans import make_plan, make_provider
 from tests.frontends.records import RecordSocket
 from tests.frontends.upstream import STREAM_HEAD, Upstream, Wait, answer_object, chunk, document, say, stream
 from tests.frontends.waiting import wait_until
+from tests.frontends.wire import WiredFrontend
 
 
 async def test_a_chat_completion_is_answered(client: Client, upstream: Upstream) -> None:
@@ -22,39 +21,24 @@ async def test_a_chat_completion_is_answered(client: Client, upstream: Upstream)
     assert upstream.received[0].line == "POST /v1/chat/completions HTTP/1.1"
 
 
-class Wire(asyncio.Transport):
-    """A client's end without a socket: what is written to it is kept."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return False
-
-
 @pytest.mark.parametrize(
     "data", [chat_request(), chunked_request(chat_body(), extension=b";a=b", trailers=b"t: v\r\n")]
 )
 async def test_a_request_may_be_split_at_every_byte(records: RecordSocket, upstream: Upstream, data: bytes) -> None:
-    frontend = Frontend(0, make_plan(make_provider(upstream.port)), records.address)
+    wired = WiredFrontend(records.address, port=upstream.port)
     splits = [[data[:place], data[place:]] for place in range(1, len(data))]
     splits.append([data[place : place + 1] for place in range(len(data))])
     wires = []
     for pieces in splits:
-        connection = frontend.listeners[0].make_connection()
-        wires.append(Wire())
-        connection.connection_made(wires[-1])
+        connection, wire = wired.accept()
+        wires.append(wire)
         for piece in pieces:
             connection.data_received(piece)
-    await wait_until(lambda: all(wire.written.endswith(b"}}") for wire in wires))
+    await wait_until(lambda: all(wire.data.endswith(b"}}") for wire in wires))
     assert len(upstream.received) == len(splits)
     assert {received.body for received in upstream.received} == {chat_body("one")}
-    assert {wire.written.partition(b"\r\n")[0] for wire in wires} == {b"HTTP/1.1 200 OK"}
-    await frontend.close()
+    assert {wire.data.partition(b"\r\n")[0] for wire in wires} == {b"HTTP/1.1 200 OK"}
+    await wired.frontend.close()
 
 
 async def test_a_request_that_comes_byte_by_byte_is_answered(client: Client) -> None:

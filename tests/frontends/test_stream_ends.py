@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from plano.frontends.exchange import judge_document, judge_stream
 from plano.frontends.relay import check_end
+from plano.frontends.verdicts import judge_document, judge_stream
 from plano.upstreams.failures import Failure, FailureKind
 
 

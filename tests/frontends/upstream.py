@@ -93,6 +93,13 @@ class Link(asyncio.Protocol):
             self._player.cancel()
         self._writable.set()
 
+    async def wait_paused(self) -> None:
+        """Return once nobody takes what is written, and the kernel's buffers are full."""
+        written = -1
+        while self._writable.is_set() or written != self.transport.get_write_buffer_size():
+            written = self.transport.get_write_buffer_size()
+            await asyncio.sleep(0.1)  # long enough for a reader that reads
+
     def pause_writing(self) -> None:
         self._writable.clear()
 

@@ -23,7 +23,7 @@ PLAIN = Record(
     parent_span_id="",
     span_id="00f067aa0ba902b7",
     listener="egress",
-    method="POST",
+    method=b"POST",
     path="/v1/chat/completions",
     requested_model="fast",
     provider="openai",
@@ -115,7 +115,7 @@ def test_tokens_are_summed_by_kind() -> None:
         ({"status": 503, "error": "upstream_error"}, 0),
         ({"client_gone": True}, 0),
         ({"tokens_out": 3}, 0),
-        ({"method": "GET", "provider": "", "model": ""}, 0),
+        ({"method": b"GET", "provider": "", "model": ""}, 0),
     ],
 )
 def test_usage_is_missed_only_in_complete_good_answers(change: dict[str, Any], missing: int) -> None:

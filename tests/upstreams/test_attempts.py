@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -236,6 +237,15 @@ NOW_S = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 )
 def test_retry_after(value: bytes, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW_S) == seconds
+
+
+def test_a_date_without_a_zone_is_gmt_wherever_this_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "JST-9")
+        time.tzset()
+        assert parse_retry_after(b"Sun Mar  1 12:00:30 2026", NOW_S) == 30.0
+        assert parse_retry_after(b"Sun, 01 Mar 2026 12:00:30 -0000", NOW_S) == 30.0
+    time.tzset()
 
 
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1)))

@@ -1,0 +1,48 @@
+"""The pages a user reads, and the fenced blocks in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/configuration.md", "docs/operations.md")
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block: where it stands, its language, its text."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        """`README.md:12`."""
+        return f"{self.page}:{self.line}"
+
+
+def read_page(page: str) -> str:
+    """The text of a page, by its path from the root."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(language: str, *pages: str) -> list[Block]:
+    """The blocks of a language, in order, of these pages (default: all)."""
+    found = []
+    for page in pages or PAGES:
+        text = read_page(page)
+        for match in _FENCE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(Block(page, line, match[1], match[2]))
+    return [block for block in found if block.language == language]
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a `sh` block: its lines, continued ones joined."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]

@@ -1,0 +1,66 @@
+"""A frontend without sockets: bytes are fed straight into its protocols, so that every piece is a read of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from plano.frontends.frontend import Frontend
+from plano.upstreams.connection import UpstreamConnection
+from tests.frontends.plans import make_plan, make_provider
+
+
+class Wire(asyncio.Transport):
+    """One end of a connection: what is written is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closing = False
+        self.reading = True
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.written)
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class WiredFrontend:
+    """A frontend with one provider, `test/one`. Needs a running loop."""
+
+    def __init__(self, telemetry_address: str, *, port: int = 9) -> None:
+        self.frontend = Frontend(0, make_plan(make_provider(port)), telemetry_address)
+
+    def accept(self) -> tuple[asyncio.Protocol, Wire]:
+        """A client connection and the wire behind it."""
+        wire = Wire()
+        connection = self.frontend.listeners[0].make_connection()
+        connection.connection_made(wire)
+        return connection, wire
+
+    def provide(self) -> tuple[UpstreamConnection, Wire]:
+        """An idle connection to the provider, which the next request takes."""
+        (pool,) = {candidate.pool for candidate in self.frontend.candidates.chain("test/one")}
+        wire = Wire()
+        connection = UpstreamConnection(pool)
+        connection.connection_made(wire)
+        connection.admitted = True
+        pool.put_back(connection)
+        return connection, wire
