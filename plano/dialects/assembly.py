@@ -142,7 +142,7 @@ def _block_of(part: _Part, dialect: str) -> Block:
     if start.kind is BlockKind.TOOL_USE:
         return ToolUse(start.id or "", start.name or "", text, custom=start.custom, signature=part.signature)
     if start.kind is BlockKind.THINKING:
-        return Thinking(text, signature=part.signature, id=start.id)
+        return Thinking(text, signature=part.signature, id=start.id, summary=start.summary)
     if start.kind is BlockKind.REDACTED_THINKING:
         return RedactedThinking(start.data if isinstance(start.data, str) else "")
     if start.kind is BlockKind.REFUSAL:
@@ -166,7 +166,8 @@ def _add_blocks(events: list[Event], blocks: list[Block], index: int, choice: in
             if block.signature is not None:
                 events.append(SignatureDelta(index, block.signature))
         elif isinstance(block, Thinking):
-            events.append(BlockStarted(index, BlockKind.THINKING, id=block.id, choice=choice))
+            kind = BlockKind.THINKING
+            events.append(BlockStarted(index, kind, id=block.id, choice=choice, summary=block.summary))
             if block.text:
                 events.append(TextDelta(index, block.text))
             if block.signature is not None:
