@@ -275,7 +275,7 @@ class UsageCounts:
         self._cache_read = 0
         self._cache_write = 0
         self._reasoning = 0
-        self._known = False
+        self.known = False
         self.service_tier: str | None = None
 
     def update(self, usage: Any) -> bool:
@@ -283,7 +283,7 @@ class UsageCounts:
         if type(usage) is not dict:
             return False
         known = type(usage.get("input_tokens")) is int or type(usage.get("output_tokens")) is int
-        self._known = self._known or known
+        self.known = self.known or known
         self._input = _count(usage.get("input_tokens"), self._input)
         self._output = _count(usage.get("output_tokens"), self._output)
         self._cache_read = _count(usage.get("cache_read_input_tokens"), self._cache_read)
@@ -303,7 +303,7 @@ class UsageCounts:
             cache_read=self._cache_read,
             cache_write=self._cache_write,
             reasoning=self._reasoning,
-            known=self._known,
+            known=self.known,
         )
 
 

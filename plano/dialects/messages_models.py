@@ -1,9 +1,9 @@
 """What the generations of Claude models accept of the messages dialect. No I/O.
 
 Source: Anthropic's documentation, "Troubleshooting thinking" (table of thinking modes by model), "Effort", "Structured
-outputs" and the migration guides of Claude 4.7, 5 and 5.5. A model whose name has no version (an alias, another vendor's
-model behind a messages API) is taken for one of the first generation with thinking: what that one accepts, the others'
-APIs copied.
+outputs" and the migration guides of Claude 4.7, 5 and 5.5. A model whose name has no version (an alias, another
+vendor's model behind a messages API) is taken for one of the first generation with thinking: what that one accepts, the
+others' APIs copied.
 """
 
 from __future__ import annotations

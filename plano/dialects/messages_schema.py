@@ -31,6 +31,7 @@ _LIMITS: Final = frozenset(
         "maxProperties",
     )
 )
+_SCALARS: Final = (str, int, float, bool)
 _MAPS: Final = frozenset(("properties", "$defs", "definitions"))
 
 
@@ -53,7 +54,7 @@ class _Closer:
         closed: Json = {}
         told: Json = {}
         for key, value in schema.items():
-            if (
+            if type(value) in _SCALARS and (
                 key in _LIMITS
                 or (key == "format" and value not in _FORMATS)
                 or (key == "minItems" and value not in (0, 1))
