@@ -93,7 +93,7 @@ class Writer:
             return self._finish(event)
         if isinstance(event, Failed):
             self._over = True
-            return _ERROR % orjson.dumps(render_error(event.error, None))
+            return _ERROR % _encode(render_error(event.error, None))
         return self._end()
 
     def _start(self, upstream_id: str, model: str, tier: str | None) -> bytes:
@@ -111,7 +111,7 @@ class Writer:
             "stop_sequence": None,
             "usage": render_usage(self._usage, tier),
         }
-        return _MESSAGE_START % orjson.dumps(message)
+        return _MESSAGE_START % _encode(message)
 
     def _start_if_needed(self) -> bytes:
         return b"" if self._started else self._start("", "", None)
@@ -182,14 +182,14 @@ class Writer:
         if isinstance(event, TextDelta):
             if event.text and self._kind is not BlockKind.TOOL_USE:
                 form = _THINKING if self._kind is BlockKind.THINKING else _TEXT
-                return _DELTA % (self._place, form % _encode_text(event.text))
+                return _DELTA % (self._place, form % _encode(event.text))
         elif isinstance(event, ArgumentsDelta):
             if event.text and self._kind is BlockKind.TOOL_USE:
                 text = event.text
-                return self._arguments(_encode_text(text)[1:-1].decode() if self._custom else text)
+                return self._arguments(_encode(text)[1:-1].decode() if self._custom else text)
         elif isinstance(event, SignatureDelta):
             if self._kind is BlockKind.THINKING:
-                return _DELTA % (self._place, _SIGNATURE % _encode_text(event.signature))
+                return _DELTA % (self._place, _SIGNATURE % _encode(event.signature))
         elif isinstance(event, CitationDelta) and self._kind is BlockKind.TEXT:
             citation = _encode_object(event.citation)
             if citation is not None:
@@ -197,7 +197,7 @@ class Writer:
         return b""
 
     def _arguments(self, text: str) -> bytes:
-        return _DELTA % (self._place, _ARGUMENTS % _encode_text(text))
+        return _DELTA % (self._place, _ARGUMENTS % _encode(text))
 
     def _close(self) -> bytes:
         if self._current == _NO_BLOCK:
@@ -231,23 +231,24 @@ class Writer:
             "stop_reason": stop_name(self._stop, self._calls, self._refused),
             "stop_sequence": self._sequence,
         }
-        return _MESSAGE_DELTA % (orjson.dumps(delta), orjson.dumps(render_usage(self._usage)))
+        return _MESSAGE_DELTA % (_encode(delta), orjson.dumps(render_usage(self._usage)))
 
     def _end(self) -> bytes:
         self._over = True
         return self._start_if_needed() + self._close_all() + self._conclude() + _MESSAGE_STOP
 
 
-def _encode_text(text: str) -> bytes:
+def _encode(value: str | Json) -> bytes:
+    """A text, or an object made here."""
     try:
-        return orjson.dumps(text)
+        return orjson.dumps(value)
     except TypeError:
         # Half of a surrogate pair: no UTF-8, but JSON has an escape for it.
-        return json.dumps(text).encode()
+        return json.dumps(value).encode()
 
 
 def _encode_object(value: Json) -> bytes | None:
-    """None for what cannot be written: nested deeper than the encoder goes."""
+    """An object of an upstream; None for what cannot be written: nested deeper than the encoder goes."""
     try:
         return orjson.dumps(value)
     except TypeError:
