@@ -51,7 +51,8 @@ class _Part:
 
 
 class Assembler:
-    """Folds the events of one stream into an `Answer`. `dialect` is the upstream's, the owner of opaque blocks.
+    """Folds the events of one stream into an `Answer`. `dialect` owns the opaque blocks that do not say
+    whose they are.
 
     Says what it has at any time; `failed` is the error of a stream that broke, `ended` is True for a complete one.
     Events that break the contract of events.py (a delta of a block that never opened) are ignored.
@@ -147,7 +148,7 @@ def _block_of(part: _Part, dialect: str) -> Block:
         return RedactedThinking(start.data if isinstance(start.data, str) else "")
     if start.kind is BlockKind.REFUSAL:
         return Refusal(text)
-    return Opaque(dialect, start.data if isinstance(start.data, dict) else {})
+    return Opaque(start.name or dialect, start.data if isinstance(start.data, dict) else {})
 
 
 def _add_blocks(events: list[Event], blocks: list[Block], index: int, choice: int) -> int:
@@ -179,7 +180,8 @@ def _add_blocks(events: list[Event], blocks: list[Block], index: int, choice: in
             if block.text:
                 events.append(TextDelta(index, block.text))
         elif isinstance(block, Opaque):
-            events.append(BlockStarted(index, BlockKind.OPAQUE, data=block.value, choice=choice))
+            kind = BlockKind.OPAQUE
+            events.append(BlockStarted(index, kind, name=block.dialect, data=block.value, choice=choice))
         else:
             continue
         events.append(BlockStopped(index))

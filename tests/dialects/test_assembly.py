@@ -47,7 +47,7 @@ texts = st.text(max_size=20)
 blocks: st.SearchStrategy[Block] = st.one_of(
     st.builds(Text, texts, citations=st.lists(st.just({"type": "char_location"}), max_size=2)),
     st.builds(ToolUse, texts, texts, texts, custom=st.booleans(), signature=st.none() | texts),
-    st.builds(Thinking, texts, signature=st.none() | texts, id=st.none() | texts),
+    st.builds(Thinking, texts, signature=st.none() | texts, id=st.none() | texts, summary=st.booleans()),
     st.builds(RedactedThinking, texts),
     st.builds(Refusal, texts),
     st.builds(Opaque, st.just("chat"), st.just({"type": "search"})),

@@ -8,10 +8,10 @@
     stream.U.txt (.hex)     a recorded stream of upstream dialect U (.hex: binary, in hexadecimal, spaces ignored)
     stream-for.D.txt        that stream for client dialect D
 
-Where what is expected depends on where it came from, `upstream.U.from-D.json` (`answer-for.D.from-U.json` ...) is
-looked for first; without one the same file holds for all sources. `PLANO_GOLDEN=chat pytest ...` writes the files
-expected of dialect chat (or several, by commas) that do not exist yet: read them before you commit them. With both
-`answer.U.json` and `stream.U.txt` in a folder the two must be the same answer.
+The expected files are `upstream.U.from-D.json`, `answer-for.D.from-U.json` and so on where they depend on what they
+came from; one without `from-` holds for all sources. `PLANO_GOLDEN=chat pytest ...` writes the files expected of dialect
+chat (or several, by commas) that do not exist yet: read them before you commit them. With both `answer.U.json` and
+`stream.U.txt` in a folder the two must be the same answer.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def module_of(dialect: str, part: str) -> Any:
 
 
 def expected_file(folder: Path, kind: str, target: str, source: str, suffix: str) -> Path:
-    special = folder / f"{kind}.{target}.from-{source}.{suffix}"
-    return special if special.exists() else folder / f"{kind}.{target}.{suffix}"
+    shared = folder / f"{kind}.{target}.{suffix}"
+    return shared if shared.exists() else folder / f"{kind}.{target}.from-{source}.{suffix}"
 
 
 def cases(kind: str, sources: tuple[str, ...], target_kind: str, targets: tuple[str, ...], suffix: str) -> list[Any]:
