@@ -115,6 +115,8 @@ def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNam
     authority = f"[{host}]" if ":" in host else host
     if port != standard_port:
         authority += f":{port}"
+    base_path = _choose_base_path(provider, parts.path)
+    query = quote(parts.query, safe="=&%+:@!$,;/?~") or None
     return ProviderPlan(
         name=provider.canonical_name,
         model=provider.model,
@@ -125,8 +127,11 @@ def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNam
         host=host,
         port=port,
         authority=provider.http_host or authority,
-        path=_build_path(provider, entry, parts.path, parts.query),
-        dialect=entry.dialect,
+        endpoints=entry.list_endpoints(base_path, query),
+        base_path=entry.locate(base_path),
+        base_query=_mark_query(query or entry.query),
+        quirks=entry.quirks,
+        usage_in_streams=entry.usage_in_streams,
         access_key=None if provider.passthrough_auth else provider.access_key or None,
         passthrough_auth=provider.passthrough_auth,
         headers=tuple((provider.headers or {}).items()),
@@ -136,15 +141,15 @@ def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNam
     )
 
 
-def _build_path(provider: ModelProvider, entry: CatalogueEntry, base_path: str, query: str) -> str:
-    """The upstream path (spec 3.2)."""
-    prefix = None if base_path in ("", "/") else quote(base_path, safe="/%:@!$&'()*+,;=~{}")
-    if prefix is None and provider.canonical_name.startswith("perplexity/"):
-        prefix = ""
-    path = entry.upstream_path(prefix)
-    if query:
-        path = f"{path.partition('?')[0]}?{quote(query, safe='=&%+:@!$,;/?~')}"
-    return path
+def _choose_base_path(provider: ModelProvider, given: str) -> str | None:
+    """What takes the place of the catalogue's base path (spec 3.2), if anything does."""
+    if given not in ("", "/"):
+        return quote(given, safe="/%:@!$&'()*+,;=~{}")
+    return "" if provider.canonical_name.startswith("perplexity/") else None
+
+
+def _mark_query(query: str) -> str:
+    return f"?{query}" if query else ""
 
 
 def _name_owner(provider: ModelProvider) -> str:

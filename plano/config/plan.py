@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ListenerType = Literal["model", "agent", "prompt"]
+DialectName = Literal["chat", "messages", "responses", "converse", "gemini"]
+AuthScheme = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "sigv4"]
 
 RETRYABLE_STATUSES: frozenset[int] = frozenset({408, 429, 500, 502, 503, 504, 529})
 
@@ -35,12 +37,32 @@ class RetryPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointPlan:
+    """One dialect that an upstream speaks.
+
+    `path` begins with a slash, carries its query and may hold `{model}`, which stands for the URL-encoded upstream
+    model (`quote(model, safe="")`). `stream_path` is the one for streams: another than `path` in the converse and
+    gemini dialects only. `headers` are fixed by the dialect.
+    """
+
+    dialect: DialectName
+    path: str
+    stream_path: str
+    auth: AuthScheme = "bearer"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderPlan:
     """One entry of `model_providers`, with everything a frontend needs to call it.
 
     `name` is the unique canonical name (what `/v1/models` shows). `upstream_model` is the bare id sent upstream, empty
-    for a wildcard (then the part after the first `/` of the requested model). `path` is the upstream path of chat
-    completions and may hold `{model}`. `authority` is the Host header. `dialect` is what the upstream speaks.
+    for a wildcard (then the part after the first `/` of the requested model). `authority` is the Host header.
+
+    `endpoints` are the dialects the upstream speaks; the first is for the clients of all other dialects. Plain
+    pass-through endpoints are at `base_path` + `/embeddings` + `base_query`; `base_path` may hold `{model}` as well,
+    `base_query` is empty or begins with `?`. `quirks` are names of `plano.upstreams.quirks` and go to its `quirks_for`.
+    `usage_in_streams`: a chat stream may be asked for `stream_options.include_usage`. `region` is AWS's, for sigv4.
     """
 
     name: str
@@ -52,8 +74,12 @@ class ProviderPlan:
     host: str
     port: int
     authority: str
-    path: str
-    dialect: Literal["chat", "messages", "responses", "converse"] = "chat"
+    endpoints: tuple[EndpointPlan, ...]
+    base_path: str
+    base_query: str = ""
+    quirks: tuple[str, ...] = ()
+    usage_in_streams: bool = True
+    region: str | None = None
     access_key: str | None = field(default=None, repr=False)
     passthrough_auth: bool = False
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -61,6 +87,23 @@ class ProviderPlan:
     wildcard: bool = False
     internal: bool = False
     default: bool = False
+
+    def endpoint_for(self, client_dialect: str) -> EndpointPlan:
+        """The endpoint for a client: of its own dialect where the upstream speaks it, else the first."""
+        for endpoint in self.endpoints:
+            if endpoint.dialect == client_dialect:
+                return endpoint
+        return self.endpoints[0]
+
+    @property
+    def path(self) -> str:
+        """The path of chat clients' calls; goes when candidates choose an endpoint by dialect."""
+        return self.endpoint_for("chat").path
+
+    @property
+    def dialect(self) -> DialectName:
+        """What chat clients are translated to; goes when candidates choose an endpoint by dialect."""
+        return self.endpoint_for("chat").dialect
 
 
 @dataclass(frozen=True, slots=True)

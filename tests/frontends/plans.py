@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from plano.config.plan import ClusterPlan, LimitsPlan, ListenerPlan, ProviderPlan, RetryPlan
+from tests.upstreams.plans import speak
 
 NO_RETRY = RetryPlan(attempts=1)
 # Three tries with next to no pause between them.
@@ -24,7 +25,8 @@ def make_provider(port: int, model: str = "one", /, **changes: Any) -> ProviderP
         host="127.0.0.1",
         port=port,
         authority=f"127.0.0.1:{port}",
-        path="/v1/chat/completions",
+        endpoints=speak("chat"),
+        base_path="/v1",
         access_key="sk-gateway",
     )
     return replace(plan, **changes)

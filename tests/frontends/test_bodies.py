@@ -11,6 +11,7 @@ from tests.frontends.conftest import Connect, Serve
 from tests.frontends.plans import make_plan, make_provider
 from tests.frontends.records import RecordSocket
 from tests.frontends.upstream import Upstream
+from tests.upstreams.plans import chat_at, speak
 
 MESSAGES = '"messages":[{"role":"user","content":"Hi."}]'
 
@@ -164,7 +165,7 @@ async def test_a_model_in_the_path_is_quoted(serve: Serve, connect: Connect, ups
         model="wild/*",
         upstream_model="",
         wildcard=True,
-        path="/deployments/{model}/chat?v=1",
+        endpoints=chat_at("/deployments/{model}/chat?v=1"),
     )
     client = await connect(serve(make_plan(provider)))
     await client.send(chat_request("wild/a/../b?c#d"))
@@ -194,7 +195,7 @@ async def test_identity_is_no_compression(client: Client) -> None:
 
 
 async def test_a_dialect_that_is_not_spoken_yet_is_501(serve: Serve, connect: Connect, upstream: Upstream) -> None:
-    client = await connect(serve(make_plan(make_provider(upstream.port, dialect="messages"))))
+    client = await connect(serve(make_plan(make_provider(upstream.port, endpoints=speak("messages")))))
     await client.send(chat_request())
     response = await client.read_response()
     assert (response.status, response.error["param"]) == (501, "model")

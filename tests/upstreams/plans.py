@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from plano.config.plan import ProviderPlan
+from plano.config.plan import DialectName, EndpointPlan, ProviderPlan
+from plano.upstreams.catalogue import DIALECTS
+
+
+def speak(*dialects: DialectName, base_path: str = "/v1") -> tuple[EndpointPlan, ...]:
+    """The endpoints of an upstream that speaks `dialects`, each where and as the catalogue has it."""
+    return tuple(
+        EndpointPlan(name, base_path + at.path, base_path + at.stream_path, at.auth, at.headers)
+        for name, at in ((name, DIALECTS[name]) for name in dialects)
+    )
+
+
+def chat_at(path: str) -> tuple[EndpointPlan, ...]:
+    """The endpoints of an upstream that speaks chat at `path`."""
+    return (EndpointPlan("chat", path, path),)
 
 
 def provider(model: str, **changes: Any) -> ProviderPlan:
@@ -21,7 +35,8 @@ def provider(model: str, **changes: Any) -> ProviderPlan:
         "host": f"{prefix}.test",
         "port": 80,
         "authority": f"{prefix}.test",
-        "path": "/v1/chat/completions",
+        "endpoints": speak("chat"),
+        "base_path": "/v1",
         "wildcard": wildcard,
     }
     return ProviderPlan(**{**fields, **changes})

@@ -9,7 +9,7 @@ import pytest
 
 from plano.config.plan import ClusterPlan, ProviderPlan, RetryPlan
 from plano.upstreams.candidate import MAX_CACHED, Candidate, Candidates
-from tests.upstreams.plans import provider
+from tests.upstreams.plans import chat_at, provider, speak
 
 
 def candidates(*providers: ProviderPlan, **aliases: str) -> Candidates:
@@ -61,7 +61,7 @@ def test_configured_headers_have_the_last_word() -> None:
 
 def test_the_path_may_name_the_model() -> None:
     path = "/openai/deployments/{model}/chat/completions?api-version=1"
-    assert head_lines(only("azure_openai/gpt-4o", path=path))[0] == (
+    assert head_lines(only("azure_openai/gpt-4o", endpoints=chat_at(path)))[0] == (
         b"POST /openai/deployments/gpt-4o/chat/completions?api-version=1 HTTP/1.1"
     )
 
@@ -70,7 +70,7 @@ def test_the_path_may_name_the_model() -> None:
     ("asked", "quoted"), [("a/b", "a%2Fb"), ("a?b#c", "a%3Fb%23c"), ("ft:x", "ft:x"), ("%2e", "%252e")]
 )
 def test_a_model_named_by_a_client_cannot_leave_its_place_in_the_path(asked: str, quoted: str) -> None:
-    (candidate,) = candidates(provider("acme/*", path="/m/{model}/chat")).chain(f"acme/{asked}")
+    (candidate,) = candidates(provider("acme/*", endpoints=chat_at("/m/{model}/chat"))).chain(f"acme/{asked}")
     assert head_lines(candidate)[0] == f"POST /m/{quoted}/chat HTTP/1.1".encode()
     assert candidate.model == asked
     assert candidate.name == f"acme/{asked}"
@@ -145,7 +145,7 @@ def test_nobody_is_asked_twice_and_other_dialects_are_passed_over() -> None:
     some = candidates(
         falling_back("a/x", "a/x", "b/y", "y", "m/claude", "gone"),
         provider("b/y"),
-        provider("m/claude", dialect="messages"),
+        provider("m/claude", endpoints=speak("messages")),
     )
     assert [one.name for one in some.chain("a/x")] == ["a/x", "b/y"]
 
