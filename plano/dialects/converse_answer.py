@@ -77,6 +77,7 @@ _STATUSES: Final = {
     404: "not_found",
     408: "timeout",
     413: "too_large",
+    424: "server",  # the model failed, not the request
     429: "rate_limit",
     503: "overloaded",
     504: "timeout",
@@ -127,7 +128,8 @@ def parse_error(body: Any, status: int) -> UpstreamError:
 
 def exception_error(name: str, message: str, status: int = 0) -> UpstreamError:
     """The error for an exception's name; "" or an unknown name leaves the kind to the status."""
-    known = _EXCEPTIONS.get(name.lower().removesuffix("exception").removesuffix("error"))
+    short = name.lower().removesuffix("exception")
+    known = _EXCEPTIONS.get(short) or _EXCEPTIONS.get(short.removesuffix("error"))
     if known is not None:
         return UpstreamError(kind=known[0], message=message, status=status or known[1], code=name)
     kind = _STATUSES.get(status, "invalid_request" if 400 <= status < 500 else "server")

@@ -26,6 +26,7 @@ from plano.dialects.conversation import (
     Conversation,
     Dropped,
     Json,
+    OutputFormat,
     Thinking,
     Tool,
     ToolResult,
@@ -176,12 +177,13 @@ def _tool_spec(tool: Tool, traits: Traits, index: int, dropped: Dropped) -> Json
     schema: Json = tool.schema or _EMPTY_SCHEMA
     if "type" not in schema:
         schema = {"type": "object", **schema}
-    if tool.strict and traits.takes_strict_tools():
-        schema = close_schema(schema, f"tools[{index}].parameters")
+    strict = bool(tool.strict) and traits.takes_strict_tools()
+    closed = close_schema(schema, f"tools[{index}].parameters") if strict else None
+    if closed is not None:
         spec["strict"] = True
     elif tool.strict:
         dropped.add(f"tools[{index}].strict")
-    spec["inputSchema"] = {"json": schema}
+    spec["inputSchema"] = {"json": schema if closed is None else closed}
     return spec
 
 
@@ -218,17 +220,13 @@ def _called_tools(conversation: Conversation) -> list[str] | None:
 def _output_config(conversation: Conversation, traits: Traits, additional: Json, dropped: Dropped) -> Json:
     config: Json = {}
     output = conversation.output
-    if output is not None and output.kind == "json":
-        dropped.add("response_format")
-    elif output is not None and output.kind == "schema":
-        if traits.refuses_schemas():
+    if output is not None and output.kind != "text":
+        if output.schema is None:
+            dropped.add("response_format")
+        elif traits.refuses_schemas():
             raise Untranslatable("This model has no structured output on Bedrock.", "response_format")
-        definition: Json = {"schema": _schema_text(output.schema or _EMPTY_SCHEMA)}
-        if output.name:
-            definition["name"] = output.name
-        if output.description:
-            definition["description"] = output.description
-        config["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": definition}}
+        else:
+            config["textFormat"] = _text_format(output, output.schema)
     wish = conversation.reasoning
     if wish is None or (wish.enabled is None and wish.effort is None and wish.budget_tokens is None):
         return config
@@ -242,11 +240,19 @@ def _output_config(conversation: Conversation, traits: Traits, additional: Json,
     return config
 
 
-def _schema_text(schema: Json) -> str:
+def _text_format(output: OutputFormat, schema: Json) -> Json:
+    closed = close_schema(schema, "response_format")
+    if closed is None:
+        raise Untranslatable("Bedrock takes no schema with an object whose fields are not listed.", "response_format")
     try:
-        return orjson.dumps(close_schema(schema, "response_format")).decode()
+        definition: Json = {"schema": orjson.dumps(closed).decode()}
     except TypeError as error:  # nested too deeply where close_schema does not look
         raise Untranslatable(f"The JSON Schema cannot be written: {error}.", "response_format") from None
+    if output.name:
+        definition["name"] = output.name
+    if output.description:
+        definition["description"] = output.description
+    return {"type": "json_schema", "structure": {"jsonSchema": definition}}
 
 
 def _thinks_by_hint(conversation: Conversation, additional: Json) -> bool:
