@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import orjson
+
 from plano.dialects.conversation import Conversation, Json, StopReason, UpstreamError, Usage
 
 SERVICE_TIERS: Final = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
@@ -181,43 +183,11 @@ class Envelope:
     API's defaults for what the client did not say."""
 
     def __init__(self, conversation: Conversation) -> None:
-        echo = conversation.notes.get("echo")
-        self._echo: Json = echo if type(echo) is dict else {}
         self._conversation = conversation
-        extra = conversation.extra
-        text: Json = {"format": {"type": "text"}}
-        if type(self._echo.get("text")) is dict:
-            text = {**text, **{name: value for name, value in self._echo["text"].items() if value is not None}}
-        reasoning: Json = {"effort": None, "summary": None}
-        if type(self._echo.get("reasoning")) is dict:
-            reasoning = {**reasoning, **self._echo["reasoning"]}
-        number = conversation.temperature
-        top_p = conversation.top_p
-        self._repeated: Json = {
-            "background": extra.get("background") is True,
-            "instructions": self._echo.get("instructions"),
-            "max_output_tokens": conversation.max_tokens,
-            "max_tool_calls": extra.get("max_tool_calls"),
-            "parallel_tool_calls": conversation.parallel_tools is not False,
-            "previous_response_id": extra.get("previous_response_id"),
-            "prompt_cache_key": extra.get("prompt_cache_key"),
-            "reasoning": reasoning,
-            "safety_identifier": extra.get("safety_identifier"),
-            "store": conversation.store is not False,
-            "temperature": 1.0 if number is None else number,
-            "text": text,
-            "tool_choice": self._echo.get("tool_choice", "auto"),
-            "tools": [_complete_tool(tool) for tool in self._echo.get("tools", [])],
-            "top_logprobs": conversation.top_logprobs or 0,
-            "top_p": 1.0 if top_p is None else top_p,
-            "truncation": extra.get("truncation", "disabled"),
-            "metadata": conversation.metadata or {},
-        }
-        if conversation.user is not None:
-            self._repeated["user"] = conversation.user
-        kept = extra.get("conversation")
-        if kept is not None:
-            self._repeated["conversation"] = {"id": kept} if type(kept) is str else kept
+        echo = conversation.notes.get("echo")
+        self._repeated = _repeat(conversation, echo if type(echo) is dict else {})
+        if not is_encodable(self._repeated):
+            self._repeated = _repeat(Conversation(conversation.model, []), {})
 
     def render(
         self,
@@ -249,6 +219,54 @@ class Envelope:
         if usage is not None and usage.known:
             response["usage"] = render_usage(usage)
         return response
+
+
+def _repeat(conversation: Conversation, echo: Json) -> Json:
+    """The part of the response object that the request determines."""
+    extra = conversation.extra
+    text: Json = {"format": {"type": "text"}}
+    if type(echo.get("text")) is dict:
+        text = {**text, **{name: value for name, value in echo["text"].items() if value is not None}}
+    reasoning: Json = {"effort": None, "summary": None}
+    if type(echo.get("reasoning")) is dict:
+        reasoning = {**reasoning, **echo["reasoning"]}
+    number = conversation.temperature
+    top_p = conversation.top_p
+    repeated: Json = {
+        "background": extra.get("background") is True,
+        "instructions": echo.get("instructions"),
+        "max_output_tokens": conversation.max_tokens,
+        "max_tool_calls": extra.get("max_tool_calls"),
+        "parallel_tool_calls": conversation.parallel_tools is not False,
+        "previous_response_id": extra.get("previous_response_id"),
+        "prompt_cache_key": extra.get("prompt_cache_key"),
+        "reasoning": reasoning,
+        "safety_identifier": extra.get("safety_identifier"),
+        "store": conversation.store is not False,
+        "temperature": 1.0 if number is None else number,
+        "text": text,
+        "tool_choice": echo.get("tool_choice", "auto"),
+        "tools": [_complete_tool(tool) for tool in echo.get("tools", [])],
+        "top_logprobs": conversation.top_logprobs or 0,
+        "top_p": 1.0 if top_p is None else top_p,
+        "truncation": extra.get("truncation", "disabled"),
+        "metadata": conversation.metadata or {},
+    }
+    if conversation.user is not None:
+        repeated["user"] = conversation.user
+    kept = extra.get("conversation")
+    if kept is not None:
+        repeated["conversation"] = {"id": kept} if type(kept) is str else kept
+    return repeated
+
+
+def is_encodable(value: Any) -> bool:
+    """Can this be written? orjson reads deeper than it writes."""
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def _complete_tool(tool: Any) -> Any:
