@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import orjson
 
+from plano.dialects.conversation import BadRequest
+
 DONE_EVENT: Final = b"data: [DONE]\n\n"
 # What ends an event of a stream (WHATWG HTML, 9.2.6: lines end in LF, CR LF or CR; an empty line ends an event). The
 # second one is the end of CR LF CR LF, and of LF CR LF where a server mixes its line ends.
@@ -29,17 +31,8 @@ _BACKSLASH: Final = 0x5C
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
-class BadRequest(Exception):
-    """A request that cannot be understood. `param` names the field, None when it is the body as a whole."""
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-
-
 # What routing needs of a request: the parsed body, the model (None: the gateway chooses), whether it streams.
-ChatRequest = tuple[dict[str, Any], str | None, bool]
+RoutedRequest = tuple[dict[str, Any], str | None, bool]
 
 
 # Token counts as the provider reported them: input, output, and the parts of them that were cached and reasoning.
@@ -56,20 +49,19 @@ class EventKind(Enum):
     GARBAGE = "garbage"  # not JSON
 
 
-def parse_request(data: bytes) -> ChatRequest:
-    """Read a request body. Raises BadRequest, naming the field where there is one."""
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A request body. Raises BadRequest when it is no JSON object."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The body is not valid JSON: {error}") from None
     if type(body) is not dict:
         raise BadRequest("The body must be a JSON object.")
-    messages = body.get("messages")
-    if type(messages) is not list:
-        what = "is missing" if messages is None else "must be an array"
-        raise BadRequest(f"'messages' {what}.", "messages")
-    if not messages:
-        raise BadRequest("'messages' must hold at least one message.", "messages")
+    return body
+
+
+def route_request(body: dict[str, Any]) -> RoutedRequest:
+    """What every dialect says in the same place: the model, and whether to stream. Raises BadRequest."""
     model = body.get("model")
     if model is not None and type(model) is not str:
         raise BadRequest("'model' must be a string.", "model")
@@ -77,6 +69,63 @@ def parse_request(data: bytes) -> ChatRequest:
     if stream is not None and type(stream) is not bool:
         raise BadRequest("'stream' must be true or false.", "stream")
     return body, model, stream is True
+
+
+def parse_request(data: bytes) -> RoutedRequest:
+    """Read a request body. Raises BadRequest, naming the field where there is one."""
+    body = parse_object(data)
+    messages = body.get("messages")
+    if type(messages) is not list:
+        what = "is missing" if messages is None else "must be an array"
+        raise BadRequest(f"'messages' {what}.", "messages")
+    if not messages:
+        raise BadRequest("'messages' must hold at least one message.", "messages")
+    return route_request(body)
+
+
+def ask_for_usage(data: bytes, body: dict[str, Any]) -> bytes:
+    """The streaming request `data` (parsed: `body`), asking for the usage at the end of the stream.
+
+    A body without `stream_options` gets them as its first key, every other byte as it was.
+    """
+    options = body.get("stream_options")
+    if type(options) is dict:
+        if options.get("include_usage") is True:
+            return data
+        return orjson.dumps({**body, "stream_options": {**options, "include_usage": True}})
+    if "stream_options" in body:
+        return orjson.dumps({**body, "stream_options": {"include_usage": True}})
+    start = data.find(b"{") + 1
+    return b'%b"stream_options":{"include_usage":true},%b' % (data[:start], data[start:])
+
+
+def asks_for_usage(body: dict[str, Any]) -> bool:
+    """Did the client itself ask for the usage of its stream?"""
+    options = body.get("stream_options")
+    return type(options) is dict and options.get("include_usage") is True
+
+
+def strip_usage_events(events: bytes) -> bytes:
+    """Whole events of a stream less those that hold nothing but the usage (the client did not ask for it)."""
+    kept = []
+    position = 0
+    for match in _EVENT_END.finditer(events):
+        event = events[position : match.end()]
+        position = match.end()
+        if b'"usage"' not in event or not _is_usage_event(event):
+            kept.append(event)
+    kept.append(events[position:])
+    return b"".join(kept)
+
+
+def _is_usage_event(event: bytes) -> bool:
+    for data in read_events(event):
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return False
+        return type(chunk) is dict and chunk.get("choices") == [] and type(chunk.get("usage")) is dict
+    return False
 
 
 def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
@@ -173,10 +222,22 @@ def is_finished(tail: bytes) -> bool:
 
 
 def find_usage(tail: bytes) -> Usage | None:
-    """The token usage in the last bytes of an answer or a stream, or None.
+    """The token usage in the last bytes of an answer or a stream, or None."""
+    usage = find_usage_object(tail)
+    if usage is None:
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if type(details) is dict else 0
+    details = usage.get("completion_tokens_details")
+    reasoning = details.get("reasoning_tokens") if type(details) is dict else 0
+    return prompt, completion, _count(cached), _count(reasoning)
 
-    Looks for the last `"usage": {...}`; a quoted one inside a text is escaped in JSON and does not match.
-    """
+
+def find_usage_object(tail: bytes) -> dict[str, Any] | None:
+    """The last `"usage": {...}` in `tail`; a quoted one inside a text is escaped in JSON and does not match."""
     start = tail.rfind(b'"usage":{')
     if start > 0 and tail[start - 1] != _BACKSLASH:
         return _read_usage(tail, start + 8)
@@ -189,12 +250,7 @@ def find_usage(tail: bytes) -> Usage | None:
     return None
 
 
-def error_event(error: bytes) -> bytes:
-    """The event that ends a stream which broke: the error object `error` (JSON), then the regular end."""
-    return b"data: %b\n\n%b" % (error, DONE_EVENT)
-
-
-def _read_usage(tail: bytes, start: int) -> Usage | None:
+def _read_usage(tail: bytes, start: int) -> dict[str, Any] | None:
     end = tail.find(b"}", start) + 1
     while end:  # usage holds numbers and flat objects, no strings with braces
         piece = tail[start:end]
@@ -207,14 +263,7 @@ def _read_usage(tail: bytes, start: int) -> Usage | None:
         usage = orjson.loads(piece)
     except orjson.JSONDecodeError:
         return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
-        return None
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if type(details) is dict else 0
-    details = usage.get("completion_tokens_details")
-    reasoning = details.get("reasoning_tokens") if type(details) is dict else 0
-    return prompt, completion, _count(cached), _count(reasoning)
+    return usage if type(usage) is dict else None
 
 
 def _count(value: Any) -> int:

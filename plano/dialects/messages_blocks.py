@@ -110,12 +110,15 @@ class MessagesRenderer:
             elif isinstance(block, ToolResult):
                 rendered.append(self._render_tool_result(block, where))
             elif isinstance(block, Thinking):
-                if block.signature and not block.signature.startswith(_OPENAI_SIGNATURE):
+                if block.signature and _is_own(block.signature):
                     rendered.append({"type": "thinking", "thinking": block.text, "signature": block.signature})
                 else:
                     self._dropped.add("thinking")
             elif isinstance(block, RedactedThinking):
-                rendered.append({"type": "redacted_thinking", "data": block.data})
+                if _is_own(block.data):
+                    rendered.append({"type": "redacted_thinking", "data": block.data})
+                else:
+                    self._dropped.add("redacted_thinking")
             else:
                 plain = self._render_plain(block, where)
                 if plain is not None:
@@ -300,6 +303,11 @@ def _clean(original: str) -> str:
 
 def _is_no_result(block: Json) -> bool:
     return bool(block["type"] != "tool_result")
+
+
+def _is_own(signature: str) -> bool:
+    """May this be Anthropic's? Dialects that mark theirs do so with a colon, which base64 has not."""
+    return ":" not in signature and not signature.startswith(_OPENAI_SIGNATURE)
 
 
 def _is_whole(citation: Json) -> bool:

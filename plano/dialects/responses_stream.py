@@ -135,7 +135,7 @@ class Reader:
             self._start(response, events)
             self._fail(parse_error(response, 0), events)
             return
-        self._finish({"status": kind.removeprefix("response."), **response}, events)
+        self._finish({**response, "status": kind.removeprefix("response.")}, events)
 
     def _finish(self, response: Json, events: list[Event]) -> None:
         self._start(response, events)

@@ -1,7 +1,8 @@
 """Every error a client can get from the gateway, made in one place, in the shape the client's SDK parses.
 
-Shape: OpenAI API reference, "Error codes": `{"error": {"message", "type", "param", "code"}}`. What an upstream said is
-kept: unchanged when it is already of that shape, else under `error.upstream`.
+Shapes: OpenAI API reference, "Error codes": `{"error": {"message", "type", "param", "code"}}`; Anthropic API reference,
+"Errors": `{"type": "error", "error": {"type", "message"}}`. What an upstream said is kept: unchanged when it is already
+of the client's shape, else under `error.upstream`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,18 @@ _TYPES = {
     499: "client_closed_request",
     503: "overloaded_error",
     504: "timeout_error",
+}
+
+_MESSAGES_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
 
 # What a failed attempt is to the client: status, code. (A status of the upstream is passed on as it is.)
@@ -77,13 +90,19 @@ class GatewayError(Exception):
         return lines
 
 
-def render_error(error: GatewayError) -> bytes:
-    """The JSON body of `error`."""
-    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
-    inner: dict[str, Any] = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+def render_error(error: GatewayError, dialect: str = "chat") -> bytes:
+    """The JSON body of `error` for a client of `dialect`."""
+    if dialect == "messages":
+        kind = _MESSAGES_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+        inner: dict[str, Any] = {"type": kind, "message": error.message, "code": error.code}
+        if error.param is not None:
+            inner["param"] = error.param
+    else:
+        kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+        inner = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
     if error.upstream is not None:
         inner["upstream"] = error.upstream
-    return orjson.dumps({"error": inner})
+    return orjson.dumps({"type": "error", "error": inner} if dialect == "messages" else {"error": inner})
 
 
 def error_of(failure: Failure, provider: str) -> GatewayError:
@@ -101,12 +120,12 @@ def error_of(failure: Failure, provider: str) -> GatewayError:
     return GatewayError(status, code, message, upstream=_content_of(failure.body))
 
 
-def render_failure(failure: Failure, provider: str) -> tuple[GatewayError, bytes]:
+def render_failure(failure: Failure, provider: str, dialect: str = "chat") -> tuple[GatewayError, bytes]:
     """Like `error_of`, with the body: an upstream's own error passes unchanged when it has the client's shape."""
     error = error_of(failure, provider)
-    if failure.kind is FailureKind.STATUS and _is_error_shape(failure.body):
+    if failure.kind is FailureKind.STATUS and _is_error_shape(failure.body, dialect):
         return error, failure.body
-    return error, render_error(error)
+    return error, render_error(error, dialect)
 
 
 def _parse(body: bytes) -> Any:
@@ -116,10 +135,12 @@ def _parse(body: bytes) -> Any:
         return None
 
 
-def _is_error_shape(body: bytes) -> bool:
+def _is_error_shape(body: bytes, dialect: str) -> bool:
     parsed = _parse(body)
     error = parsed.get("error") if isinstance(parsed, dict) else None
-    return isinstance(error, dict) and isinstance(error.get("message"), str)
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return False
+    return bool(parsed.get("type") == "error") == (dialect == "messages")
 
 
 def _message_of(body: bytes) -> str | None:

@@ -13,18 +13,19 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
-from plano.dialects.chat import (
-    BadRequest,
-    ChatRequest,
-    find_usage,
-    parse_request,
-    replace_model,
-)
+from plano.dialects.chat import RoutedRequest, asks_for_usage
+from plano.dialects.codecs import CLIENTS
+from plano.dialects.conversation import BadRequest, Conversation
+from plano.dialects.events import Event
+from plano.dialects.wire import Wire
 from plano.frontends.errors import GatewayError, render_failure
 from plano.frontends.http1 import STATUS_LINES, ClientConnection
-from plano.frontends.relay import Relay
+from plano.frontends.payload import render_body, render_payload
+from plano.frontends.relay import Relay, TranslatingRelay
 from plano.frontends.request import Request
 from plano.frontends.trace import choose_request_id, make_trace
+from plano.frontends.translation import MAX_DOCUMENT_BYTES, Translation, judge_events
+from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.frontends.verdicts import MAX_HELD_BYTES, is_sound_document, judge_document, judge_stream
 from plano.routing.models import UNSPECIFIED
 from plano.telemetry.record import Attempt
@@ -32,12 +33,12 @@ from plano.upstreams.attempts import Step, decide_next, parse_retry_after
 from plano.upstreams.candidate import Candidate
 from plano.upstreams.connection import UpstreamConnection
 from plano.upstreams.failures import Failure, FailureKind
+from plano.upstreams.signing import SigningError
 
 if TYPE_CHECKING:
     from plano.frontends.model import ModelListener
 
-_NOTHING: Final[ChatRequest] = ({}, None, False)
-_UNKNOWN_USAGE: Final = (None, None, None, None)
+_NOTHING: Final[RoutedRequest] = ({}, None, False)
 # How much of an unknown model's name is shown and recorded; a client can make it as long as a body.
 MAX_SHOWN_MODEL: Final = 256
 
@@ -57,35 +58,42 @@ class Exchange:
         "_attempts",
         "_backoff",
         "_chain",
-        "_chat",
+        "_conversation",
+        "_events",
+        "_failure",
         "_given_up_s",
         "_held",
         "_index",
         "_limit",
         "_listener",
+        "_payload",
         "_phase",
         "_relay",
         "_request",
         "_request_id",
+        "_routed",
         "_stalled",
         "_status",
         "_trace",
+        "_translation",
         "_tries",
         "_ttft_s",
         "_upstream",
+        "_wire",
         "candidate",
         "connection",
         "deadline_s",
     )
     candidate: Candidate  # set together with _chain
 
-    def __init__(self, listener: ModelListener, connection: ClientConnection, request: Request) -> None:
+    def __init__(self, listener: ModelListener, connection: ClientConnection, request: Request, wire: Wire) -> None:
+        self._wire = wire
         self._listener = listener
         self.connection = connection
         self._request = request
         self._trace = make_trace(request.traceparent)
         self._request_id = choose_request_id(request.request_id, self._trace[0])
-        self._chat: ChatRequest = _NOTHING
+        self._routed: RoutedRequest = _NOTHING
         self._chain: tuple[Candidate, ...] = ()
         self._index = 0
         self._tries = 0
@@ -94,6 +102,11 @@ class Exchange:
         self._relay: Relay | None = None
         self._backoff: asyncio.TimerHandle | None = None
         self._held = b""
+        self._payload = b""
+        self._conversation: Conversation | None = None
+        self._translation: Translation | None = None
+        self._events: list[Event] = []
+        self._failure: Failure | None = None
         self._phase = Phase.ATTEMPT
         self._stalled = False
         self._status = 0
@@ -117,12 +130,12 @@ class Exchange:
                 raise GatewayError(503, "overloaded", message, retry_after_s=1.0)
             if request.content_coding is not None:
                 raise GatewayError(415, "content_coding", "Request bodies must not be compressed.")
-            chat = self._chat = parse_request(request.body)
-            chain = frontend.candidates.chain(chat[1])
+            routed = self._routed = self._wire.parse_request(request.body)
+            chain = frontend.candidates.chain(routed[1], self._wire.name)
             if not chain:
-                if chat[1] is not None:
-                    self._chat = (chat[0], chat[1][:MAX_SHOWN_MODEL], chat[2])  # it goes into the record
-                raise self._explain_unresolved(chat[1])
+                if routed[1] is not None:
+                    self._routed = (routed[0], routed[1][:MAX_SHOWN_MODEL], routed[2])  # it goes into the record
+                raise self._explain_unresolved(routed[1])
         except BadRequest as bad:
             self._answer_error(GatewayError(400, "invalid_request", bad.message, param=bad.param), None)
             return
@@ -131,10 +144,6 @@ class Exchange:
             return
         self._chain = chain
         self.candidate = chain[0]
-        if chain[0].plan.dialect != "chat":
-            message = f"The provider {chain[0].plan.provider} has no chat completions API."
-            self._answer_error(GatewayError(501, "dialect_unsupported", message, param="model"), None)
-            return
         frontend.retries.deposit()
         self._attempt(chain[0])
 
@@ -156,43 +165,51 @@ class Exchange:
         self._tries += 1
         self._attempt_began_s = now_s
         self._held = b""
-        self._limit = limit_s = candidate.limit_s if not self._chat[2] else candidate.stream_limit_s
+        self._limit = limit_s = candidate.limit_s if not self._routed[2] else candidate.stream_limit_s
         ends_s = self._given_up_s
         self.deadline_s = ends_s if limit_s is None or now_s + limit_s > ends_s else now_s + limit_s
+        try:
+            self._payload = self._render(candidate)
+        except BadRequest as bad:
+            self._skip_candidate(bad)
+            return
+        except SigningError as unsigned:
+            self.upstream_failed(Failure(FailureKind.CONNECT, str(unsigned)))
+            return
         upstream = candidate.pool.take()
         if upstream is not None:
             self._upstream = upstream
-            upstream.send(self._render(candidate), self)
+            upstream.send(self._payload, self)
         else:
             candidate.pool.dial(self)
 
     def _render(self, candidate: Candidate) -> bytes:
-        """The request as this candidate gets it: its own head, trace context and request id, the client's end-to-end
-        headers, and the body with the model's upstream id."""
-        request = self._request
-        trace_id, span_id, parent_id, flags = self._trace
-        body = replace_model(request.body, self._chat[0], candidate.model)
-        lines = b"".join(request.lines)
-        if candidate.overrides:
-            lines = candidate.without_overrides(request.lines)
-        if candidate.plan.passthrough_auth:
-            lines += candidate.credential(request.authorization, request.api_key)
-        if parent_id and request.tracestate is not None:
-            lines += b"tracestate: %b\r\n" % request.tracestate
-        return b"%b%btraceparent: 00-%b-%b-%b\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
-            candidate.request_head,
-            lines,
-            trace_id,
-            span_id,
-            flags,
-            self._request_id,
-            len(body),
-            body,
-        )
+        """The request as this candidate gets it, translated if it speaks another dialect. Raises BadRequest."""
+        self._translation = None
+        if candidate.dialect != self._wire.name:
+            if self._conversation is None:
+                self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
+            self._translation = Translation(self._wire.name, candidate.dialect, self._conversation)
+            self._events = []
+        body = render_body(self._request, self._routed, candidate, self._translation)
+        return render_payload(self._request, candidate, self._trace, self._request_id, body, self._routed[2])
+
+    def _skip_candidate(self, bad: BadRequest) -> None:
+        """The request cannot be expressed in this candidate's dialect: the client's mistake if it is the first one;
+        a fallback is passed over, and what is left to say is why the one before it failed."""
+        self._phase = Phase.BACKOFF
+        if self._failure is None:
+            self._answer_error(GatewayError(400, "invalid_request", bad.message, param=bad.param), None)
+        elif self._index + 1 < len(self._chain):
+            self._fail_over()
+        else:
+            provider = self._chain[self._index - 1].plan.provider
+            error, body = render_failure(self._failure, provider, self._wire.name)
+            self._answer_error(error, body)
 
     def upstream_ready(self, connection: UpstreamConnection) -> None:
         self._upstream = connection
-        connection.send(self._render(self.candidate), self)
+        connection.send(self._payload, self)
 
     def upstream_stale(self) -> None:
         """The upstream closed an idle connection just as we used it: the same attempt again, on a fresh one."""
@@ -202,7 +219,11 @@ class Exchange:
     def upstream_head(self, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
         self._status = status = connection.status
         if (
-            complete and status == 200 and not connection.encoded and is_sound_document(connection.content_type, body)
+            complete
+            and status == 200
+            and self._translation is None
+            and not connection.encoded
+            and is_sound_document(connection.content_type, body)
         ):  # the common case of a document
             self._upstream = None
             self._open(connection, body, True, events=False)
@@ -226,12 +247,15 @@ class Exchange:
             else:
                 self._held = body
             return
+        if self._translation is not None:
+            self._translate(self._translation, connection, body, complete)
+            return
         events = False
         if connection.encoded:  # not asked for; passed on as it is
             verdict: Failure | bool = bool(body) or complete
         elif connection.content_type.startswith(b"text/event-stream"):
             events = True
-            verdict = judge_stream(body, complete)
+            verdict = judge_stream(self._wire, body, complete)
         else:
             verdict = judge_document(connection.content_type, body, complete)
         if verdict is True or (verdict is False and len(body) > MAX_HELD_BYTES):
@@ -239,6 +263,32 @@ class Exchange:
         elif verdict is False:
             self._held = body
         else:
+            self._drop_upstream(complete)
+            self.upstream_failed(verdict)
+
+    def _translate(self, translation: Translation, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
+        """The beginning of an answer in another dialect. A document is held until it is whole."""
+        if connection.encoded:
+            verdict: Failure | bool = Failure(FailureKind.PROTOCOL, "the answer is compressed, which was not asked for")
+        elif self._routed[2] and not connection.content_type.startswith(b"application/json"):
+            self._held = b""
+            self._events += translation.read_stream(body, complete)
+            verdict = judge_events(self._events, complete)
+            if verdict is True:
+                self._open(connection, b"", complete, events=True)
+                return
+        elif not complete:
+            self._held = body
+            verdict = False
+            if len(body) > MAX_DOCUMENT_BYTES:
+                verdict = Failure(FailureKind.PROTOCOL, f"the answer is larger than {MAX_DOCUMENT_BYTES} bytes")
+        else:
+            document = translation.read_document(body)
+            if isinstance(document, bytes):
+                self._open(connection, document, complete, events=False)
+                return
+            verdict = document
+        if isinstance(verdict, Failure):
             self._drop_upstream(complete)
             self.upstream_failed(verdict)
 
@@ -268,6 +318,7 @@ class Exchange:
     def upstream_failed(self, failure: Failure) -> None:
         """An attempt failed and nothing was relayed: what now?"""
         self._upstream = None
+        self._failure = failure
         now_s = time.monotonic()
         candidate = self.candidate
         self._note_attempt(now_s, failure)
@@ -287,15 +338,18 @@ class Exchange:
             loop = asyncio.get_running_loop()
             self._backoff = loop.call_later(decision.delay_s, self._attempt, candidate)
         elif decision.step is Step.FAILOVER:
-            self._index += 1
-            self._tries = 0
-            self.candidate = self._chain[self._index]
-            # through the loop: a chain of upstreams that fail at once must not grow the stack
-            self._phase = Phase.BACKOFF
-            self._backoff = asyncio.get_running_loop().call_later(0, self._attempt, self.candidate)
+            self._fail_over()
         else:
-            error, body = render_failure(failure, candidate.plan.provider)
+            error, body = render_failure(failure, candidate.plan.provider, self._wire.name)
             self._answer_error(error, body)
+
+    def _fail_over(self) -> None:
+        """On to the next candidate; through the loop, as a chain that fails at once must not grow the stack."""
+        self._index += 1
+        self._tries = 0
+        self.candidate = self._chain[self._index]
+        self._phase = Phase.BACKOFF
+        self._backoff = asyncio.get_running_loop().call_later(0, self._attempt, self.candidate)
 
     def _note_attempt(self, now_s: float, failure: Failure | None) -> None:
         self._attempts.append(
@@ -314,7 +368,7 @@ class Exchange:
         if self._attempts:
             lines += b"%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, len(self._attempts))
         self.connection.fail(request, error, lines=lines, body=body)
-        self._end(error.status, error.code, _UNKNOWN_USAGE, 0)
+        self._end(error.status, error.code, UNKNOWN_USAGE, 0)
 
     # -- relay ---------------------------------------------------------------------------------------------------
 
@@ -338,22 +392,36 @@ class Exchange:
             framing = b"connection: close\r\n"
             request.keep_alive = False
             request.connection_line = b""
+        translation = self._translation
+        content_type = connection.content_type or b"application/json"
+        lines = b"".join(connection.lines)
+        if translation is not None:
+            streamed = self._routed[2]
+            content_type = b"text/event-stream; charset=utf-8" if streamed else b"application/json"
+            if translation.dropped.names:
+                lines += b"x-plano-dropped: %b\r\n" % ", ".join(translation.dropped.names).encode("ascii", "replace")
         head = b"%bcontent-type: %b\r\n%bx-plano-attempts: %d\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
             STATUS_LINES[self._status],
-            connection.content_type or b"application/json",
+            content_type,
             self.candidate.answer_head,
             len(self._attempts) + 1,
             self._request_id,
-            b"".join(connection.lines),
+            lines,
             framing,
             request.connection_line,
         )
         if complete and not events:
             self._upstream = None
             self.connection.transport.write(head + body)
-            self._finish(body, len(body), None)
+            usage = self._wire.find_usage(b"", body) or UNKNOWN_USAGE
+            self._finish(usage if translation is None else translation.known_usage(), len(body), None)
             return
-        relay = self._relay = Relay(self, head, chunked=chunked, events=events)
+        if translation is not None:
+            relay: Relay = TranslatingRelay(self, self._wire, head, translation, chunked=chunked)
+        else:
+            strips = events and self.candidate.asks_for_usage and not asks_for_usage(self._routed[0])
+            relay = Relay(self, self._wire, head, chunked=chunked, events=events, strip_usage=strips)
+        self._relay = relay
         if complete:
             self._upstream = None
         else:
@@ -361,22 +429,26 @@ class Exchange:
             connection.sink = relay
             if self.connection.writing_paused:  # the client has yet to take what was written before this answer
                 self.pause()
-        relay.upstream_data(body, complete)
+        if isinstance(relay, TranslatingRelay):
+            relay.relay_events(self._events, complete)
+        else:
+            relay.upstream_data(body, complete)
 
     def _idle_deadline(self) -> float:
         idle_s = self.candidate.plan.retry.idle_timeout_s
         return time.monotonic() + idle_s if idle_s is not None else float("inf")
 
-    def relayed(self, failure: Failure | None, *, cut: bool = False) -> None:
-        """The relay has written the end of the answer (`cut`: it could not, half a document is out)."""
+    def relayed(self, failure: Failure | None, *, cut: bool = False, reusable: bool = True) -> None:
+        """The relay has written the end of the answer (`cut`: it could not, half a document is out). `reusable`: the
+        upstream has ended its answer as well."""
         if self._stalled and self._upstream is not None:
             self._upstream.transport.resume_reading()  # it serves others after us, whatever our client does
-        self._drop_upstream(failure is None)
+        self._drop_upstream(failure is None and reusable)
         relay = cast(Relay, self._relay)
         if cut:
             self._request.keep_alive = False
             self.connection.abort()
-        self._finish(relay.tail, relay.bytes_out, failure)
+        self._finish(relay.usage(), relay.bytes_out, failure)
 
     # -- the client's pace, and time -----------------------------------------------------------------------------
 
@@ -385,7 +457,7 @@ class Exchange:
         self._let_go()
         relay = self._relay
         bytes_out = relay.bytes_out if relay is not None else 0
-        self._end(499, "client_closed", _UNKNOWN_USAGE, bytes_out, client_gone=True)
+        self._end(499, "client_closed", UNKNOWN_USAGE, bytes_out, client_gone=True)
 
     def pause(self) -> None:
         """The client does not keep up: stop reading from the upstream, and give the client a limited time."""
@@ -434,18 +506,16 @@ class Exchange:
 
     # -- record --------------------------------------------------------------------------------------------------
 
-    def _finish(self, tail: bytes, bytes_out: int, failure: Failure | None) -> None:
-        """The answer is written; `tail` is the end of it."""
+    def _finish(self, usage: KnownUsage, bytes_out: int, failure: Failure | None) -> None:
+        """The answer is written."""
         error = ""
         if failure is not None or self._attempts:
             self._note_attempt(time.monotonic(), failure)
             if failure is not None:
                 error = f"stream_{failure.kind.value}"
-        self._end(self._status, error, find_usage(tail) or _UNKNOWN_USAGE, bytes_out)
+        self._end(self._status, error, usage, bytes_out)
 
-    def _end(
-        self, status: int, error: str, usage: tuple[int | None, ...], bytes_out: int, client_gone: bool = False
-    ) -> None:
+    def _end(self, status: int, error: str, usage: KnownUsage, bytes_out: int, client_gone: bool = False) -> None:
         """One record, whatever happened; then the connection goes on without us."""
         self._phase = Phase.ENDED
         listener, request, trace = self._listener, self._request, self._trace
@@ -465,12 +535,12 @@ class Exchange:
                 listener.name,
                 request.method,
                 request.target,
-                self._chat[1],
+                self._routed[1],
                 provider,
                 model,
                 status,
                 error,
-                self._chat[2],
+                self._routed[2],
                 client_gone,
                 request.received_s + recorder.unix_offset_s,
                 time.monotonic() - request.received_s,

@@ -40,6 +40,7 @@ class Frontend:
         """Accept on the listening sockets handed down (listener name to file descriptor)."""
         loop = asyncio.get_running_loop()
         self.recorder.start()
+        await self.candidates.refresh_credentials()
         self._sweeper = loop.create_task(self._sweep())
         for listener in self.listeners:
             sock = socket.socket(fileno=sockets[listener.name])
@@ -102,6 +103,7 @@ class Frontend:
             now_s = time.monotonic()
             for pool in self.candidates.pools:
                 pool.sweep(now_s)
+            await self.candidates.refresh_credentials()
 
 
 def _make_listener(frontend: Frontend, plan: ListenerPlan) -> Listener:

@@ -293,7 +293,7 @@ class ClientConnection:
         if error.close:
             request.keep_alive = False
             request.connection_line = b"connection: close\r\n"
-        payload = render_error(error) if body is None else body
+        payload = render_error(error, request.dialect) if body is None else body
         self.respond(request, error.status, payload, lines=error.headers() + lines)
 
     def finish(self, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""The model listener: chat completions for any configured model, and the list of models."""
+"""The model listener: three dialects in, any configured model out, and the list of models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from plano.config.plan import ListenerPlan
+from plano.dialects.wire import CHAT, MESSAGES, RESPONSES
 from plano.frontends.exchange import Exchange
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.listener import Listener
@@ -25,7 +26,7 @@ _CORS = (
 
 
 class ModelListener(Listener):
-    """`POST /v1/chat/completions`, `GET /v1/models`, `GET /healthz`."""
+    """`POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`, `GET /v1/models`, `GET /healthz`."""
 
     def __init__(self, frontend: Frontend, plan: ListenerPlan) -> None:
         super().__init__(frontend, plan)
@@ -33,15 +34,24 @@ class ModelListener(Listener):
             {"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in frontend.plan.model_ids
         ]
         self._models = orjson.dumps({"object": "list", "data": models})
-        self.routes[b"/v1/chat/completions"] = {b"POST": self._begin_exchange}
+        self.routes[b"/v1/chat/completions"] = {b"POST": self._begin_chat}
+        self.routes[b"/v1/messages"] = {b"POST": self._begin_messages}
+        self.routes[b"/v1/responses"] = {b"POST": self._begin_responses}
         self.routes[b"/v1/models"] = {b"GET": self._list_models, b"OPTIONS": self._answer_preflight}
 
     def explain_unknown(self, path: str) -> str:
         known = ", ".join(route.decode() for route in self.routes)
         return f"There is nothing at {path}. This listener answers {known}."
 
-    def _begin_exchange(self, connection: ClientConnection, request: Request) -> None:
-        Exchange(self, connection, request).start()
+    def _begin_chat(self, connection: ClientConnection, request: Request) -> None:
+        Exchange(self, connection, request, CHAT).start()
+
+    def _begin_messages(self, connection: ClientConnection, request: Request) -> None:
+        request.dialect = "messages"
+        Exchange(self, connection, request, MESSAGES).start()
+
+    def _begin_responses(self, connection: ClientConnection, request: Request) -> None:
+        Exchange(self, connection, request, RESPONSES).start()
 
     def _list_models(self, connection: ClientConnection, request: Request) -> None:
         self.answer(connection, request, self._models, lines=b"access-control-allow-origin: *\r\n")

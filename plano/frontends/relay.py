@@ -1,8 +1,9 @@
 """An answer on its way to the client, from its first content to its end.
 
-Bytes are forwarded as they arrive; a copy of the last ones is kept for the token usage and the end mark. Of an event
-stream only whole events are passed on, so that the client never sees half a one, and an error event can follow at any
-moment: an upstream that fails in the middle becomes an error event and a correct end, never a silent truncation.
+The same dialect on both sides: bytes are forwarded as they arrive; a copy of the last ones is kept for the token usage
+and the end mark. Of an event stream only whole events are passed on, so that the client never sees half a one, and an
+error event can follow at any moment: an upstream that fails in the middle becomes an error event and a correct end,
+never a silent truncation. Another dialect: the events go through a `Translation`, with the same promises.
 """
 
 from __future__ import annotations
@@ -11,23 +12,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from plano.dialects.chat import (
-    DONE_EVENT,
-    EVENT_ENDS,
-    ends_with_error,
-    error_event,
-    is_done,
-    is_finished,
-    split_events,
-)
+from plano.dialects.chat import EVENT_ENDS, split_events, strip_usage_events
+from plano.dialects.events import Ended, Event, Failed
+from plano.dialects.wire import StreamEnd, Wire
 from plano.frontends.errors import error_of, render_error
+from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
 
 if TYPE_CHECKING:
     from plano.frontends.exchange import Exchange
+    from plano.frontends.translation import Translation
     from plano.upstreams.connection import UpstreamConnection
 
-# The end of an answer: usage and [DONE] come within the last few reads. What is kept is bounded per stream.
+# The end of an answer: usage and end mark come within the last few reads. What is kept is bounded per stream.
 TAIL_READS: Final = 8
 TAIL_BYTES: Final = 4_096
 # An event may be large (an image); what is not yet whole is held back up to here, then passed on as it is.
@@ -38,26 +35,46 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 class Relay:
     """Takes the place of the exchange as sink of the upstream connection once content flows.
 
-    `fresh` is set with every read; the exchange's deadline looks at it and clears it.
+    `fresh` is set with every read; the exchange's deadline looks at it and clears it. `strip_usage`: the usage event
+    was asked for by us, not by the client, and is kept from it.
     """
 
-    __slots__ = ("_chunked", "_events", "_exchange", "_head", "_partial", "_tail", "_write", "bytes_out", "fresh")
+    __slots__ = (
+        "_chunked",
+        "_events",
+        "_exchange",
+        "_first",
+        "_head",
+        "_partial",
+        "_strip_usage",
+        "_tail",
+        "_wire",
+        "_write",
+        "bytes_out",
+        "fresh",
+    )
 
-    def __init__(self, exchange: Exchange, head: bytes, *, chunked: bool, events: bool) -> None:
+    def __init__(
+        self, exchange: Exchange, wire: Wire, head: bytes, *, chunked: bool, events: bool, strip_usage: bool
+    ) -> None:
         self._exchange = exchange
+        self._wire = wire
         self._head = head
         self._write: Callable[[bytes], None] = self._write_first
         self._chunked = chunked
         self._events = events
+        self._strip_usage = strip_usage
+        self._first = b""
         self._tail: deque[bytes] = deque(maxlen=TAIL_READS)
         self._partial = b""
         self.bytes_out = 0
         self.fresh = True
 
-    @property
-    def tail(self) -> bytes:
-        """The last bytes relayed."""
-        return b"".join(self._tail)
+    def usage(self) -> KnownUsage:
+        """What the upstream has reported by now."""
+        return self._wire.find_usage(self._first, b"".join(self._tail)) or UNKNOWN_USAGE
+
+    # -- the sink of the upstream connection ---------------------------------------------------------------------
 
     def upstream_data(self, body: bytes, complete: bool) -> None:
         self.fresh = True
@@ -74,8 +91,12 @@ class Relay:
                     body, self._partial = body + self._partial, b""
                 if not body:
                     return
+        self._keep(body)
+        if self._strip_usage and b'"choices":[]' in body:
+            body = strip_usage_events(body)
+            if not body:
+                return
         size = len(body)
-        self._tail.append(body if size <= TAIL_BYTES else body[-TAIL_BYTES:])
         self.bytes_out += size
         if not self._chunked:
             self._write(body)
@@ -89,17 +110,18 @@ class Relay:
     def upstream_failed(self, failure: Failure) -> None:
         """The upstream broke off, stood still or was cut by us."""
         exchange = self._exchange
-        if self._events and is_done(self.tail):  # the answer is whole, only the upstream's farewell is missing
-            self._write_end(b"")
-            exchange.relayed(None)
-        elif self._events and not self._is_torn():
-            error = error_of(failure, exchange.candidate.plan.provider)
-            self._write_end(error_event(render_error(error)))
-            exchange.relayed(failure)
-        else:
+        if not self._events or self._is_torn():
             # Half a JSON document, or half an event, cannot be ended by an error: only a cut connection tells the
             # client the truth.
             exchange.relayed(failure, cut=True)
+            return
+        tail = b"".join(self._tail)
+        if self._wire.check_end(tail) is StreamEnd.WHOLE:  # only the upstream's farewell is missing
+            self._write_end(b"")
+            exchange.relayed(None)
+        else:
+            self._write_end(self._break(failure, tail))
+            exchange.relayed(failure)
 
     def upstream_ready(self, connection: UpstreamConnection) -> None:
         raise AssertionError("a relay has its connection")
@@ -110,25 +132,42 @@ class Relay:
     def upstream_stale(self) -> None:
         raise AssertionError("a relay begins after the head")
 
+    # -- inside --------------------------------------------------------------------------------------------------
+
     def _write_first(self, data: bytes) -> None:
         """Status, headers and first content in one write; after it writes go straight to the transport."""
         self._write = self._exchange.connection.transport.write
         self._write(self._head + data)
 
+    def _keep(self, body: bytes) -> None:
+        if not self._first:
+            self._first = body[:TAIL_BYTES]
+        self._tail.append(body if len(body) <= TAIL_BYTES else body[-TAIL_BYTES:])
+
     def _end_stream(self, body: bytes) -> None:
         """The upstream has ended the stream properly. Does the stream say so too?"""
         if (body or self._is_torn()) and not body.endswith(EVENT_ENDS):
             body += b"\n\n"  # a last event without its empty line
-        self._tail.append(body[-TAIL_BYTES:])
-        failure = check_end(self.tail)
-        if failure is None:
-            self._write_end(body if is_done(self.tail) else body + DONE_EVENT)
-        elif failure.kind is FailureKind.ERROR_EVENT:
-            self._write_end(body + DONE_EVENT)
-        else:
-            error = error_of(failure, self._exchange.candidate.plan.provider)
-            self._write_end(body + error_event(render_error(error)))
+        self._keep(body)
+        if self._strip_usage:
+            body = strip_usage_events(body)
+        tail = b"".join(self._tail)
+        end = self._wire.check_end(tail)
+        failure: Failure | None = None
+        if end is StreamEnd.UNMARKED:
+            body += self._wire.end_mark
+        elif end is StreamEnd.ERROR:
+            failure = Failure(FailureKind.ERROR_EVENT, "the upstream ended the stream with an error")
+            body += self._wire.error_mark
+        elif end is StreamEnd.CUT:
+            failure = Failure(FailureKind.RESET, "the stream ended before the answer was complete")
+            body += self._break(failure, tail)
+        self._write_end(body)
         self._exchange.relayed(failure)
+
+    def _break(self, failure: Failure, tail: bytes) -> bytes:
+        error = error_of(failure, self._exchange.candidate.plan.provider)
+        return self._wire.break_stream(render_error(error, self._wire.name), tail)
 
     def _is_torn(self) -> bool:
         """Is half an event out (see MAX_PARTIAL_BYTES)?"""
@@ -144,14 +183,50 @@ class Relay:
             self._write(LAST_CHUNK)
 
 
-def check_end(tail: bytes) -> Failure | None:
-    """What is wrong with a stream that ended with `tail`; None when the answer is whole.
+class TranslatingRelay(Relay):
+    """A stream on its way from another dialect. It begins with the events that were read while it was judged."""
 
-    [DONE] ends a stream; some providers leave it out after the finish reason. An error event of the upstream has
-    already reached the client. Anything else is half an answer that must not look like a whole one.
-    """
-    if is_done(tail) or is_finished(tail):
-        return None
-    if ends_with_error(tail):
-        return Failure(FailureKind.ERROR_EVENT, "the upstream ended the stream with an error")
-    return Failure(FailureKind.RESET, "the stream ended before the answer was complete")
+    __slots__ = ("_ended", "_translation")
+
+    def __init__(self, exchange: Exchange, wire: Wire, head: bytes, translation: Translation, *, chunked: bool) -> None:
+        super().__init__(exchange, wire, head, chunked=chunked, events=True, strip_usage=False)
+        self._translation = translation
+        self._ended = False
+
+    def usage(self) -> KnownUsage:
+        return self._translation.known_usage()
+
+    def upstream_data(self, body: bytes, complete: bool) -> None:
+        self.fresh = True
+        self.relay_events(self._translation.read_stream(body, complete), complete)
+
+    def relay_events(self, events: list[Event], complete: bool) -> None:
+        """Write what these events are in the client's dialect. The first of `Failed` and `Ended` ends the answer, even
+        if the upstream has not closed its stream yet."""
+        data = self._translation.write_stream(events)
+        failure: Failure | None = None
+        ended = complete
+        for event in events:
+            if isinstance(event, Failed):
+                ended = True
+                failure = Failure(FailureKind.ERROR_EVENT, event.error.message)
+            elif isinstance(event, Ended):
+                ended = True
+        if ended:
+            self._write_end(data)
+            self._exchange.relayed(failure, reusable=complete)
+        elif data:
+            self.bytes_out += len(data)
+            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def upstream_failed(self, failure: Failure) -> None:
+        """The upstream broke off, stood still or was cut by us. If the reader finds the answer whole, it is."""
+        events = self._translation.read_stream(b"", True)
+        if any(isinstance(event, Failed) for event in events):
+            error = error_of(failure, self._exchange.candidate.plan.provider)
+            kind = "timeout" if failure.kind is FailureKind.IDLE else "server"
+            self._write_end(self._translation.break_stream(kind, error.message))
+            self._exchange.relayed(failure)
+        else:
+            self._write_end(self._translation.write_stream(events))
+            self._exchange.relayed(None, reusable=False)

@@ -75,6 +75,7 @@ class Request:
         "connection_line",
         "connection_seen",
         "content_coding",
+        "dialect",
         "error",
         "expect",
         "hosts",
@@ -112,6 +113,7 @@ class Request:
         self.connection_seen = False
         self.nominated = b""  # what Connection names besides keep-alive and close
         self.connection_line = b""
+        self.dialect = "chat"  # the shape of error answers; set when the path is known
         self.error: GatewayError | None = None
 
 

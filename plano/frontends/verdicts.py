@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from plano.dialects.chat import EventKind, classify_event, is_error_body, read_events
+from plano.dialects.chat import EventKind, is_error_body, read_events
+from plano.dialects.wire import Wire
 from plano.upstreams.failures import Failure, FailureKind
 
 # What is kept of an answer that may still be thrown away: an error body, the first events of a stream, a document.
@@ -18,14 +19,18 @@ MAX_HELD_BYTES: Final = 256 * 1024
 def is_sound_document(content_type: bytes, body: bytes) -> bool:
     """The quick look at a whole JSON answer; whatever it doubts is judged by `judge_document`."""
     return (
-        body[:2] == b'{"' and body[-1:] == b"}" and body[2:8] != b'error"' and content_type[:16] == b"application/json"
+        body[:2] == b'{"'
+        and body[-1:] == b"}"
+        and body[2:8] != b'error"'
+        and content_type[:16] == b"application/json"
+        and body[:15] != b'{"type":"error"'
     )
 
 
-def judge_stream(body: bytes, complete: bool) -> Failure | bool:
+def judge_stream(wire: Wire, body: bytes, complete: bool) -> Failure | bool:
     """The beginning of an event stream: True, it has content; False, wait for more; or why it is a failure."""
     for event in read_events(body + b"\n\n" if complete else body):
-        kind = classify_event(event)
+        kind = wire.classify_event(event)
         if kind is EventKind.CONTENT:
             return True
         if kind is EventKind.ERROR:

@@ -4,51 +4,85 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from plano.config.plan import ClusterPlan, ProviderPlan
+from plano.config.plan import ClusterPlan, EndpointPlan, ProviderPlan
 from plano.routing.models import ModelTable, Target
 from plano.upstreams.pool import Origin, Pool
+from plano.upstreams.quirks import quirks_for
+from plano.upstreams.signer import RequestSigner
 from plano.upstreams.tls import SessionReusingContext, client_context
 
 # Models named by clients through a wildcard are prepared on first use; more of them than this are prepared each time.
 MAX_CACHED = 4_096
 
+# The header that carries the key, and what stands before it. Requests signed for AWS carry none.
+_KEY_HEADERS: dict[str, tuple[str, str]] = {
+    "bearer": ("authorization", "Bearer "),
+    "x-api-key": ("x-api-key", ""),
+    "api-key": ("api-key", ""),
+    "x-goog-api-key": ("x-goog-api-key", ""),
+}
+
 
 class Candidate:
-    """`request_head` ends where the per-request headers begin; `answer_head` likewise for the client's answer."""
+    """One provider entry and model as the clients of one dialect call it. `dialect` is what the upstream is spoken to
+    in. `request_head` and `stream_head` end where the per-request headers begin, `answer_head` likewise for the
+    client's answer. `asks_for_usage`: a chat stream is asked for its usage.
+    """
 
     __slots__ = (
+        "_credential_line",
+        "_signer",
+        "_urls",
         "answer_head",
+        "asks_for_usage",
+        "dialect",
         "limit_s",
         "model",
         "name",
         "overrides",
         "plan",
         "pool",
+        "quirks",
         "request_head",
+        "signed",
+        "stream_head",
         "stream_limit_s",
     )
 
-    def __init__(self, target: Target, pool: Pool) -> None:
+    def __init__(self, target: Target, endpoint: EndpointPlan, pool: Pool, signer: RequestSigner | None) -> None:
         plan = target.provider
         self.plan = plan
         self.pool = pool
         self.model = target.upstream_model
+        self.dialect: str = endpoint.dialect
+        self.asks_for_usage = endpoint.dialect == "chat" and plan.usage_in_streams
+        self.quirks = quirks_for(plan, endpoint.dialect, target.upstream_model)
+        self.signed = signer is not None
+        self._signer = signer
         # How long a try may take until the answer begins; a stream is held to the stricter of its two bounds.
         self.limit_s = plan.retry.per_try_timeout_s
         bounds = [s for s in (self.limit_s, plan.retry.first_token_timeout_s) if s is not None]
         self.stream_limit_s = min(bounds, default=None)
         self.name = f"{plan.model.partition('/')[0]}/{target.upstream_model}" if plan.wildcard else plan.name
+        self.answer_head = f"x-plano-model: {self.name}\r\n".encode("latin-1", "replace")
+
+        key_header, key_prefix = _KEY_HEADERS.get(endpoint.auth, ("authorization", "Bearer "))
         fields = {"host": plan.authority, "content-type": "application/json", "accept-encoding": "identity"}
+        fields.update(endpoint.headers)
         if plan.access_key and not plan.passthrough_auth:
-            fields["authorization"] = f"Bearer {plan.access_key}"
+            fields[key_header] = f"{key_prefix}{plan.access_key}"
         configured = {name.lower(): value for name, value in plan.headers}
         fields.update(configured)
-        # The client's headers of these names give way to the configured ones.
-        self.overrides = frozenset(name.encode("latin-1") for name in configured)
-        path = plan.path.replace("{model}", quote(target.upstream_model, safe=":"))
+        # The client's headers of these names give way to the configured ones, and to those the dialect fixes.
+        fixed = [name.lower() for name, _ in endpoint.headers]
+        self.overrides = frozenset(name.encode("latin-1") for name in (*configured, *fixed))
+        self._credential_line = b"" if key_header in configured else f"{key_header}: {key_prefix}".encode("latin-1")
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self.request_head = f"POST {path} HTTP/1.1\r\n{lines}".encode("latin-1")
-        self.answer_head = f"x-plano-model: {self.name}\r\n".encode("latin-1", "replace")
+        model = quote(target.upstream_model, safe="")
+        paths = [path.replace("{model}", model) for path in (endpoint.path, endpoint.stream_path)]
+        self._urls = [f"{plan.scheme}://{plan.authority}{path}" for path in paths]
+        self.request_head = f"POST {paths[0]} HTTP/1.1\r\n{lines}".encode("latin-1")
+        self.stream_head = f"POST {paths[1]} HTTP/1.1\r\n{lines}".encode("latin-1")
 
     def without_overrides(self, lines: list[bytes]) -> bytes:
         """The client's header lines, less those the provider's configuration sets."""
@@ -57,9 +91,9 @@ class Candidate:
     def credential(self, authorization: bytes | None, api_key: bytes | None) -> bytes:
         """The header line that passes the client's credential on (`passthrough_auth`), empty when there is none.
 
-        A client of another dialect sends `x-api-key`; the upstream gets it in its own scheme.
+        Clients of different dialects send it in different headers; the upstream gets it in its own scheme.
         """
-        if b"authorization" in self.overrides:
+        if not self._credential_line:
             return b""
         if authorization is not None:
             token = authorization[7:].strip() if authorization[:7].lower() == b"bearer " else authorization
@@ -67,7 +101,12 @@ class Candidate:
             token = api_key
         else:
             return b""
-        return b"authorization: Bearer %b\r\n" % token
+        return b"%b%b\r\n" % (self._credential_line, token)
+
+    def sign(self, body: bytes, stream: bool) -> bytes:
+        """The header lines that sign this request. Raises SigningError."""
+        assert self._signer is not None
+        return self._signer.lines(self._urls[1 if stream else 0], body)
 
 
 class Candidates:
@@ -78,38 +117,52 @@ class Candidates:
         self._table = ModelTable(plan.providers, plan.aliases, (name for name, _ in plan.model_ids))
         self._pools: dict[tuple[str, str, int, str], Pool] = {}
         self._tls: SessionReusingContext | None = None
-        self._chains: dict[str | None, tuple[Candidate, ...]] = {}
-        self._ready: dict[tuple[str, str], Candidate] = {}
+        self._signers: dict[str, RequestSigner] = {}
+        self._chains: dict[tuple[str, str | None], tuple[Candidate, ...]] = {}
+        self._ready: dict[tuple[str, str, str], Candidate] = {}
+        for provider in plan.providers:
+            if any(endpoint.auth == "sigv4" for endpoint in provider.endpoints):
+                region = provider.region or ""
+                self._signers.setdefault(region, RequestSigner(region))
 
-    def chain(self, name: str | None) -> tuple[Candidate, ...]:
-        """The candidates for a model name in the order of failover; empty when the name is unknown."""
-        chain = self._chains.get(name)
+    def chain(self, name: str | None, dialect: str) -> tuple[Candidate, ...]:
+        """The candidates for a model name in the order of failover, as clients of `dialect` call them; empty when the
+        name is unknown."""
+        chain = self._chains.get((dialect, name))
         if chain is None:
-            chain = self._build_chain(name)
+            chain = self._build_chain(name, dialect)
             if chain and len(self._chains) < MAX_CACHED:
-                self._chains[name] = chain
+                self._chains[dialect, name] = chain
         return chain
+
+    async def refresh_credentials(self) -> None:
+        """Find or renew what requests are signed with."""
+        for signer in self._signers.values():
+            await signer.refresh()
 
     @property
     def pools(self) -> list[Pool]:
         return list(self._pools.values())
 
-    def _build_chain(self, name: str | None) -> tuple[Candidate, ...]:
+    def _build_chain(self, name: str | None, dialect: str) -> tuple[Candidate, ...]:
         first = self._table.resolve(name)
         if first is None:
             return ()
         targets = [first]
         for fallback in first.provider.retry.fallback_models:
             target = self._table.resolve(fallback)
-            if target is not None and target not in targets and target.provider.dialect == "chat":
+            if target is not None and target not in targets:
                 targets.append(target)
-        return tuple(self._candidate(target) for target in targets)
+        return tuple(self._candidate(target, dialect) for target in targets)
 
-    def _candidate(self, target: Target) -> Candidate:
-        key = (target.provider.name, target.upstream_model)
+    def _candidate(self, target: Target, dialect: str) -> Candidate:
+        provider = target.provider
+        key = (provider.name, target.upstream_model, dialect)
         candidate = self._ready.get(key)
         if candidate is None:
-            candidate = Candidate(target, self._pool(target.provider))
+            endpoint = provider.endpoint_for(dialect)
+            signer = self._signers[provider.region or ""] if endpoint.auth == "sigv4" else None
+            candidate = Candidate(target, endpoint, self._pool(provider), signer)
             if len(self._ready) < MAX_CACHED:
                 self._ready[key] = candidate
         return candidate

@@ -1,0 +1,61 @@
+"""Which module translates which dialect: the table that translation goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from plano.dialects import (
+    chat_answer,
+    chat_request,
+    chat_stream,
+    converse_answer,
+    converse_request,
+    converse_stream,
+    gemini_answer,
+    gemini_request,
+    gemini_stream,
+    messages_answer,
+    messages_request,
+    messages_stream,
+    responses_answer,
+    responses_request,
+    responses_stream,
+)
+from plano.dialects.conversation import Answer, Conversation, Dropped
+from plano.dialects.events import StreamReader, StreamWriter
+
+Json = dict[str, Any]
+
+
+class ClientCodec(NamedTuple):
+    """A dialect clients speak: requests in, answers and streams out."""
+
+    parse_request: Callable[[Json], Conversation]
+    render_answer: Callable[[Answer, Conversation, int], Json]
+    make_writer: Callable[[Conversation, int], StreamWriter]
+
+
+class UpstreamCodec(NamedTuple):
+    """A dialect upstreams speak: requests out, answers and streams in."""
+
+    render_request: Callable[[Conversation, str, Dropped], Json]
+    parse_answer: Callable[[Json], Answer]
+    make_reader: Callable[[Conversation], StreamReader]
+
+
+CLIENTS: dict[str, ClientCodec] = {
+    "chat": ClientCodec(chat_request.parse_request, chat_answer.render_answer, chat_stream.Writer),
+    "messages": ClientCodec(messages_request.parse_request, messages_answer.render_answer, messages_stream.Writer),
+    "responses": ClientCodec(responses_request.parse_request, responses_answer.render_answer, responses_stream.Writer),
+}
+
+UPSTREAMS: dict[str, UpstreamCodec] = {
+    "chat": UpstreamCodec(chat_request.render_request, chat_answer.parse_answer, chat_stream.Reader),
+    "messages": UpstreamCodec(messages_request.render_request, messages_answer.parse_answer, messages_stream.Reader),
+    "responses": UpstreamCodec(
+        responses_request.render_request, responses_answer.parse_answer, responses_stream.Reader
+    ),
+    "converse": UpstreamCodec(converse_request.render_request, converse_answer.parse_answer, converse_stream.Reader),
+    "gemini": UpstreamCodec(gemini_request.render_request, gemini_answer.parse_answer, gemini_stream.Reader),
+}
