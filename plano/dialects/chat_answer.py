@@ -13,7 +13,7 @@ from plano.dialects.chat_content import parse_content
 from plano.dialects.chat_errors import is_error, parse_error, render_error
 from plano.dialects.chat_prompt import join_texts
 from plano.dialects.chat_reasoning import read_reasoning, render_reasoning
-from plano.dialects.chat_tools import arguments_text, render_call, signature_of
+from plano.dialects.chat_tools import arguments_text, render_call, tagged_signature
 from plano.dialects.chat_usage import finish_reason, parse_usage, render_usage, stop_of, stop_sequence_of
 from plano.dialects.conversation import (
     Answer,
@@ -106,7 +106,7 @@ def _parse_choice(value: Any, number: int, answer_id: str) -> Choice:
     if type(value) is not dict or type(message) is not dict:
         raise BadAnswer("A choice of the upstream's answer has no message.")
     index = _number_of(value, number)
-    blocks = read_reasoning(message)
+    blocks = read_reasoning(message, upstream=True)
     content = message.get("content")
     if type(content) is str:
         if content:
@@ -170,12 +170,12 @@ def _parse_call(value: Json, function: Any, field: str, default_id: str) -> Tool
         name,
         arguments_text(function.get(field)),
         custom=field == "input",
-        signature=signature_of(value),
+        signature=tagged_signature(value),
     )
 
 
 def _render_choice(index: int, blocks: list[Block], stop: StopReason, legacy: bool) -> Json:
-    calls = [render_call(block) for block in blocks if isinstance(block, ToolUse)]
+    calls = [render_call(block, block.signature) for block in blocks if isinstance(block, ToolUse)]
     refusals = [block.text for block in blocks if isinstance(block, Refusal)]
     text = join_texts(blocks)
     message: Json = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from plano.dialects.chat_answer import call_id
-from plano.dialects.chat_tools import arguments_text, signature_of
+from plano.dialects.chat_tools import arguments_text, tagged_signature
 from plano.dialects.conversation import Json
 
 
@@ -81,7 +81,7 @@ class CallTable:
             call.id = call.given_id = given
         if text:
             call.pieces.append(text)
-        call.signature = signature_of(entry) or call.signature
+        call.signature = tagged_signature(entry) or call.signature
         return call
 
     def _find(self, number: int | None, given: str, name: str) -> Call | None:

@@ -49,7 +49,7 @@ def render_annotations(blocks: list[Block]) -> list[Json]:
         if not isinstance(block, Text):
             apart = True
         elif block.text:
-            length += len(separator(tail, apart))
+            length += len(separator(tail, block.text, apart))
             start = length
             length += len(block.text)
             tail = end_of(tail + block.text)

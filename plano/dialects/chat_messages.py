@@ -79,7 +79,7 @@ def parse_messages(messages: list[Any]) -> tuple[list[Text], list[Turn]]:
 
 
 def _parse_assistant(message: Json, path: str, call_id: str, legacy_ids: dict[str, str]) -> list[Block]:
-    blocks = read_reasoning(message)
+    blocks = read_reasoning(message, upstream=False)
     content = message.get("content")
     if content is not None and content != "":
         blocks.extend(parse_content(content, join_path(path, "content")))

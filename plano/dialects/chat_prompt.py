@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plano.dialects.chat_content import document_text, name_of, note_text, render_parts
-from plano.dialects.chat_reasoning import render_reasoning
-from plano.dialects.chat_tools import render_call
+from plano.dialects.chat_reasoning import render_sent_reasoning
+from plano.dialects.chat_tools import render_call, untagged_signature
 from plano.dialects.conversation import (
     Block,
     Conversation,
@@ -64,16 +64,16 @@ def join_texts(blocks: Sequence[Block]) -> str:
         if not isinstance(block, Text):
             apart = True
         elif block.text:
-            pieces.append(separator(tail, apart))
+            pieces.append(separator(tail, block.text, apart))
             pieces.append(block.text)
             tail = end_of(tail + block.text)
             apart = False
     return "".join(pieces)
 
 
-def separator(text: str, apart: bool) -> str:
-    """What comes between `text` and the next text; `apart`: there are blocks of other kinds between them."""
-    if not apart or not text or text.endswith("\n\n"):
+def separator(text: str, following: str, apart: bool) -> str:
+    """What comes between `text` and the text `following` it; `apart`: there are blocks of other kinds between them."""
+    if not apart or not text or text.endswith("\n\n") or following[:1].isspace():
         return ""
     return "\n" if text.endswith("\n") else "\n\n"
 
@@ -93,7 +93,7 @@ def _render_assistant(turn: Turn, dropped: Dropped) -> Json:
         elif isinstance(block, ToolUse):
             if block.cache is not None:
                 dropped.add("cache_control")
-            calls.append(render_call(block))
+            calls.append(render_call(block, untagged_signature(block)))
         elif isinstance(block, Refusal):
             refusals.append(block.text)
         elif isinstance(block, Opaque) and block.dialect == "chat" and "audio" in block.value:
@@ -103,7 +103,7 @@ def _render_assistant(turn: Turn, dropped: Dropped) -> Json:
     text = join_texts(turn.blocks)
     if text or not (calls or refusals or "audio" in message):
         message["content"] = text
-    message.update(render_reasoning(turn.blocks))
+    message.update(render_sent_reasoning(turn.blocks, dropped))
     if refusals:
         message["refusal"] = "".join(refusals)
     if calls:

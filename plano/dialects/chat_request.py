@@ -85,6 +85,8 @@ _SHARED: Final = frozenset(
 # Fields of other dialects without which the request would be another one.
 _ESSENTIAL: Final = frozenset(("background", "conversation", "mcp_servers", "previous_response_id", "prompt"))
 
+# OpenAI rejects longer ones; what clients of Anthropic send as `metadata.user_id` often is.
+_USER_LIMIT: Final = 64
 _TIERS: Final = frozenset(("auto", "default", "flex", "scale", "priority", "fast"))
 
 
@@ -152,7 +154,6 @@ def render_request(conversation: Conversation, model: str, dropped: Dropped) -> 
         ("presence_penalty", conversation.presence_penalty),
         ("n", conversation.n),
         ("verbosity", conversation.verbosity),
-        ("user", conversation.user),
     ):
         if value is not None:
             body[name] = value
@@ -292,6 +293,11 @@ def _render_logprobs(conversation: Conversation, body: Json) -> None:
 
 def _render_options(conversation: Conversation, own: bool, body: Json, dropped: Dropped) -> None:
     """What other dialects' clients send by habit and this dialect's servers may reject is left out for those."""
+    if conversation.user is not None:
+        if own or len(conversation.user) <= _USER_LIMIT:
+            body["user"] = conversation.user
+        else:
+            dropped.add("user")
     if conversation.top_k is not None:
         if own:
             body["top_k"] = conversation.top_k

@@ -16,7 +16,7 @@ from plano.dialects.chat_answer import opaque_parts, parse_answer
 from plano.dialects.chat_calls import Call, CallTable
 from plano.dialects.chat_citations import parse_annotations
 from plano.dialects.chat_errors import is_error, parse_error
-from plano.dialects.chat_reasoning import reasoning_text
+from plano.dialects.chat_reasoning import reasoning_text, tag
 from plano.dialects.chat_usage import stop_of, stop_sequence_of, usage_of_chunk
 from plano.dialects.chat_writer import Writer
 from plano.dialects.conversation import BadAnswer, Conversation, Json, StopReason, UpstreamError, Usage
@@ -260,7 +260,7 @@ class Reader:
             data = detail.get("data")
             if detail.get("type") == "reasoning.encrypted":
                 if type(data) is str:
-                    self._add_closed(choice, BlockKind.REDACTED_THINKING, data, None, events)
+                    self._add_closed(choice, BlockKind.REDACTED_THINKING, tag(data, detail), None, events)
                 continue
             if not text:  # else it is the same again
                 part = detail.get("summary" if detail.get("type") == "reasoning.summary" else "text")
@@ -270,7 +270,7 @@ class Reader:
             if type(signature) is str and signature:
                 if choice.kind is not BlockKind.THINKING or choice.signed:
                     self._open(choice, BlockKind.THINKING, events)
-                events.append(SignatureDelta(choice.index, signature))
+                events.append(SignatureDelta(choice.index, tag(signature, detail)))
                 choice.signed = True
 
     def _read_parts(self, choice: _Choice, parts: list[Any], events: list[Event]) -> None:

@@ -32,6 +32,7 @@ from plano.dialects.conversation import (
     ToolUse,
     Untranslatable,
 )
+from plano.dialects.gemini_content import SIGNATURE_TAG
 
 _MODES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
 
@@ -104,14 +105,27 @@ def signature_of(call: Json) -> str | None:
     return signature if type(signature) is str and signature else None
 
 
-def render_call(call: ToolUse) -> Json:
+def tagged_signature(call: Json) -> str | None:
+    """The same of an upstream's call, in the form in which Google's own dialect will know it again."""
+    signature = signature_of(call)
+    return None if signature is None else SIGNATURE_TAG + signature
+
+
+def untagged_signature(call: ToolUse) -> str | None:
+    """What an upstream may be sent as the signature of a call: Google's only."""
+    if call.signature is None or not call.signature.startswith(SIGNATURE_TAG):
+        return None
+    return call.signature.removeprefix(SIGNATURE_TAG)
+
+
+def render_call(call: ToolUse, signature: str | None) -> Json:
     """A tool call, of a request or of an answer."""
     if call.custom:
         return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     function: Json = {"name": call.name, "arguments": call.arguments or "{}"}
     rendered: Json = {"id": call.id, "type": "function", "function": function}
-    if call.signature is not None:
-        rendered["extra_content"] = {"google": {"thought_signature": call.signature}}
+    if signature is not None:
+        rendered["extra_content"] = {"google": {"thought_signature": signature}}
     return rendered
 
 

@@ -196,7 +196,7 @@ class Writer:
             begin = b""
         else:
             begin = self._begin(choice, b'""' if kind is BlockKind.TEXT else b"null")
-            text = self._join(block) + text
+            text = self._join(block, text) + text
             block.begun = True
         if kind is BlockKind.TEXT:
             choice.length += len(text)
@@ -205,12 +205,12 @@ class Writer:
             block.pieces.append(event.text)
         return begin + choice.head + key + orjson.dumps(text) + b"}" + self._end
 
-    def _join(self, block: _Block) -> str:
-        """What comes between this block's text and that of the one before it (as `join_texts` has it)."""
+    def _join(self, block: _Block, text: str) -> str:
+        """What comes between this block's `text` and that of the one before it (as `join_texts` has it)."""
         choice, kind = block.choice, block.start.kind
         between = ""
         if kind is BlockKind.TEXT:
-            between = separator(choice.tail, choice.apart)
+            between = separator(choice.tail, text, choice.apart)
             choice.apart = False
             block.from_ = choice.length + len(between)
         elif kind is BlockKind.THINKING:
