@@ -184,14 +184,15 @@ class _Renderer:
         if isinstance(block, ToolUse):
             return self._with_cache(self._tool_use(block, place), block.cache)
         if isinstance(block, Thinking):
-            if not block.signature or block.signature.startswith(_OPENAI_SIGNATURE):
-                # Without its proof of origin reasoning is refused by the models that wrote it.
+            # Without its proof of origin reasoning is refused even by the models that wrote it.
+            unproved = not block.signature or block.signature.startswith(_OPENAI_SIGNATURE)
+            if unproved or not self._traits.takes_reasoning_back():
                 self._dropped.add(f"{place}.thinking")
                 return []
             text = {"text": block.text, "signature": block.signature}
             return [{"reasoningContent": {"reasoningText": text}}]
         if isinstance(block, RedactedThinking):
-            if not _is_base64(block.data):
+            if not _is_base64(block.data) or not self._traits.takes_reasoning_back():
                 self._dropped.add(f"{place}.redacted_thinking")
                 return []
             return [{"reasoningContent": {"redactedContent": block.data}}]

@@ -66,6 +66,12 @@ class Traits:
         """Does it take the status of a tool result?"""
         return self.family in (Family.CLAUDE, Family.NOVA)
 
+    def takes_reasoning_back(self) -> bool:
+        """Does it take signed reasoning in the history? Others refuse a request for it, and conversations do move
+        between models. A profile's ARN that names no model may stand for one that does.
+        """
+        return self.family is Family.CLAUDE or "application-inference-profile" in self.model
+
     def top_k(self, value: int) -> dict[str, Any] | None:
         """The additional request fields for `top_k`, None when the model has none."""
         if self.family in (Family.CLAUDE, Family.MISTRAL):

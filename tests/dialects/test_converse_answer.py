@@ -236,8 +236,8 @@ def test_what_is_no_answer_is_told(body: dict[str, Any]) -> None:
         parse_answer(body)
 
 
-NAMES = """output message content text toolUse reasoningContent citationsContent usage name citations location web
-stopReason input toolUseId reasoningText redactedContent""".split()
+BLOCKS = ["text", "toolUse", "reasoningContent", "citationsContent", "reasoningText", "redactedContent"]
+NAMES = [*BLOCKS, "output", "message", "content", "usage", "citations", "location", "web", "input", "toolUseId", "name"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),

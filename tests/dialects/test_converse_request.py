@@ -390,6 +390,15 @@ def test_signed_reasoning_goes_back_as_it_came() -> None:
     assert dropped == ["messages[1].content[2].thinking", "messages[1].content[3].thinking"]
 
 
+def test_reasoning_of_one_model_does_not_go_to_another_kind_of_model() -> None:
+    turns = user("a"), model_says(Thinking("h", "c2ln"), RedactedThinking("AQID"), "b"), user("c")
+    body, dropped = render(*turns, model=LLAMA)
+    assert body["messages"][1]["content"] == [{"text": "b"}]
+    assert len(dropped) == 2
+    profile = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+    assert len(render(*turns, model=profile)[0]["messages"][1]["content"]) == 3
+
+
 def test_redacted_reasoning_that_is_no_base64_is_not_bedrocks() -> None:
     assert render(user("a"), model_says(RedactedThinking("<x>"), "b"))[1] == [
         "messages[1].content[0].redacted_thinking"
