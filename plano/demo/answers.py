@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any, Literal
 
@@ -36,10 +36,11 @@ _BIG_PIECE = (" ".join(islice(cycle(_FILLER), BIG_PIECE_CHARS // 4)) + " ")[:BIG
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call of a function; `arguments` is JSON text, as the wire has it."""
+    """One call of a function; `arguments` is JSON text, as the wire has it, or plain text for a `custom` tool."""
 
     name: str
     arguments: str
+    custom: bool = False
 
     @property
     def fragments(self) -> list[str]:
@@ -50,12 +51,19 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One answer: text in `pieces` (one per streamed chunk), or calls. `stop_sequence` is the one that ended it."""
+    """One answer: text in `pieces` (one per streamed chunk), or calls. `stop_sequence` is the one that ended it.
+    `thoughts` come before both, in pieces too."""
 
     pieces: tuple[str, ...]
     calls: tuple[ToolCall, ...] = ()
     finish: Finish = "stop"
     stop_sequence: str | None = None
+    thoughts: tuple[str, ...] = ()
+
+    @property
+    def thinking(self) -> str:
+        """The whole of the thoughts."""
+        return "".join(self.thoughts)
 
     @property
     def text(self) -> str:
@@ -100,8 +108,28 @@ def compose_answer(
         choices = tuple(Choice((), calls, "tool_calls") for _ in range(prompt.choices))
     else:
         choices = tuple(_compose_text(prompt, number) for number in range(prompt.choices))
+    if prompt.thinks:
+        thoughts = tuple(split_tokens(_think(prompt)))
+        choices = tuple(replace(choice, thoughts=thoughts) for choice in choices)
+        reasoning_tokens += len(thoughts) * len(choices)
     completion = sum(_count_choice(choice) for choice in choices) + reasoning_tokens
-    return Answer(choices, max(_count_prompt(prompt), cached_tokens), completion, cached_tokens, reasoning_tokens)
+    return Answer(choices, max(count_prompt(prompt), cached_tokens), completion, cached_tokens, reasoning_tokens)
+
+
+def count_prompt(prompt: Prompt) -> int:
+    """Return the tokens of a prompt: about one per word, and some for every message and image."""
+    return (
+        _count_texts(turn.text for turn in prompt.turns)
+        + TOKENS_PER_MESSAGE * (len(prompt.turns) + 1)
+        + TOKENS_PER_IMAGE * sum(turn.images for turn in prompt.turns)
+        + sum(_count_texts((tool.name, tool.description, _to_json(tool.parameters))) for tool in prompt.tools)
+    )
+
+
+def _think(prompt: Prompt) -> str:
+    if prompt.last.role == "tool":
+        return f"The tool said {_shorten(prompt.last.text)!r}. I only have to pass that on."
+    return f"The user said {_shorten(prompt.question)!r}. I will greet them and repeat it."
 
 
 def _filler_pieces(size: AnswerSize) -> tuple[str, ...]:
@@ -190,6 +218,8 @@ def find_places(text: str) -> list[str]:
 
 
 def _call(tool: Tool, index: int, places: list[str], question: str) -> ToolCall:
+    if tool.custom:
+        return ToolCall(tool.name, question, custom=True)
     place = places[min(index, len(places) - 1)] if places else "Paris"
     hints = dict.fromkeys(("city", "location", "place", "town"), place) | dict.fromkeys(
         ("query", "question", "text", "input", "message"), question
@@ -208,15 +238,6 @@ def _count_choice(choice: Choice) -> int:
     if choice.pieces and len(choice.pieces[0]) == BIG_PIECE_CHARS:
         return len(choice.pieces) * len(split_tokens(_BIG_PIECE))
     return len(choice.pieces) + sum(1 + len(call.fragments) for call in choice.calls)
-
-
-def _count_prompt(prompt: Prompt) -> int:
-    return (
-        _count_texts(turn.text for turn in prompt.turns)
-        + TOKENS_PER_MESSAGE * (len(prompt.turns) + 1)
-        + TOKENS_PER_IMAGE * sum(turn.images for turn in prompt.turns)
-        + sum(_count_texts((tool.name, tool.description, _to_json(tool.parameters))) for tool in prompt.tools)
-    )
 
 
 def _count_texts(texts: Iterable[str]) -> int:

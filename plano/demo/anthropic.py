@@ -6,13 +6,14 @@ Source: Anthropic's API reference, "Messages", "Streaming messages" and "Errors"
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import orjson
 
-from plano.demo.answers import Answer, Choice
-from plano.demo.dialect import Event
+from plano.demo.answers import Answer, Choice, count_prompt
+from plano.demo.dialect import Dialect, Event
 from plano.demo.openai import MODELS
 from plano.demo.prompts import (
     Prompt,
@@ -25,6 +26,7 @@ from plano.demo.prompts import (
     read_integer,
     require_model,
 )
+from plano.demo.signatures import sign_text
 
 _ERROR_TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -39,10 +41,11 @@ _ERROR_TYPES: Mapping[int, str] = {
 _STOP_REASONS: Mapping[str, str] = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
-class AnthropicDialect:
+class AnthropicDialect(Dialect):
     """`POST /v1/messages`."""
 
     name = "anthropic"
+    request_id_header = "request-id"
 
     def read_key(self, headers: Mapping[str, str]) -> str | None:
         """Return the `x-api-key`, or the bearer token where there is none."""
@@ -76,7 +79,12 @@ class AnthropicDialect:
     def render_answer(self, prompt: Prompt, answer: Answer) -> bytes:
         """Return a message."""
         choice = answer.choices[0]
-        content: list[dict[str, Any]] = [{"type": "text", "text": choice.text}] if choice.pieces else []
+        content: list[dict[str, Any]] = []
+        if choice.thoughts:
+            signature = sign_text(choice.thinking)
+            content.append({"type": "thinking", "thinking": choice.thinking, "signature": signature})
+        if choice.pieces:
+            content.append({"type": "text", "text": choice.text})
         content += [
             {"type": "tool_use", "id": _make_call_id(), "name": call.name, "input": orjson.loads(call.arguments)}
             for call in choice.calls
@@ -91,6 +99,14 @@ class AnthropicDialect:
         choice = answer.choices[0]
         yield _event("opening", {"type": "message_start", "message": _render_message(prompt, answer)})
         index = 0
+        if choice.thoughts:
+            yield _event("opening", _start_block(index, {"type": "thinking", "thinking": "", "signature": ""}))
+            for thought in choice.thoughts:
+                yield _event("content", _delta(index, {"type": "thinking_delta", "thinking": thought}))
+            signature = sign_text(choice.thinking)
+            yield _event("closing", _delta(index, {"type": "signature_delta", "signature": signature}))
+            yield _event("closing", {"type": "content_block_stop", "index": index})
+            index += 1
         if choice.pieces:
             yield _event("opening", _start_block(index, {"type": "text", "text": ""}))
             yield _event("opening", {"type": "ping"})
@@ -103,8 +119,7 @@ class AnthropicDialect:
             block = {"type": "tool_use", "id": _make_call_id(), "name": call.name, "input": {}}
             yield _event("opening", _start_block(index, block))
             for fragment in ("", *call.fragments):
-                delta = {"type": "input_json_delta", "partial_json": fragment}
-                yield _event("content", {"type": "content_block_delta", "index": index, "delta": delta})
+                yield _event("content", _delta(index, {"type": "input_json_delta", "partial_json": fragment}))
             yield _event("closing", {"type": "content_block_stop", "index": index})
             index += 1
         ending = {"stop_reason": _stop_reason(choice), "stop_sequence": choice.stop_sequence}
@@ -121,6 +136,18 @@ class AnthropicDialect:
     def render_error_event(self, error: PromptError) -> Event:
         """Return an `error` event."""
         return Event("closing", self.render_error(error), "error")
+
+
+class CountDialect(AnthropicDialect):
+    """`POST /v1/messages/count_tokens`."""
+
+    def parse_prompt(self, body: Mapping[str, Any]) -> Prompt:
+        """Return the prompt to count, of a body that has no max_tokens. Raises PromptError (400)."""
+        return replace(super().parse_prompt({**body, "max_tokens": 1}), stream=False)
+
+    def render_answer(self, prompt: Prompt, answer: Answer) -> bytes:
+        """Return the count."""
+        return orjson.dumps({"input_tokens": count_prompt(prompt)})
 
 
 def render_models() -> bytes:
@@ -141,6 +168,10 @@ def _event(kind: Any, data: dict[str, Any]) -> Event:
 
 def _start_block(index: int, block: dict[str, Any]) -> dict[str, Any]:
     return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def _delta(index: int, delta: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": delta}
 
 
 def _render_message(prompt: Prompt, answer: Answer) -> dict[str, Any]:
@@ -215,7 +246,11 @@ def _parse_content(content: Any, where: str) -> tuple[str, int]:
                 text, inner = _parse_content(block.get("content") or "", f"{where}.{index}.content")
                 texts.append(text)
                 images += inner
-            case {"type": "tool_use" | "thinking" | "redacted_thinking"}:
+            case {"type": "thinking", "thinking": str(text)}:
+                if block.get("signature") != sign_text(text):
+                    text = f"{where}.{index}: Invalid `signature` in `thinking` block"
+                    raise PromptError(400, text, param=where)
+            case {"type": "tool_use" | "redacted_thinking"}:
                 pass
             case {"type": "document", "source": dict()}:
                 texts.append("(a document)")

@@ -7,6 +7,7 @@ import gzip
 import socket
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 from uuid import uuid4
@@ -88,12 +89,17 @@ async def answer_call(call: Call) -> web.StreamResponse:
 
 def make_headers(call: Call) -> dict[str, str]:
     """Return the headers by which a dialect names a request."""
-    return {"request-id" if call.dialect.name == "anthropic" else "x-request-id": f"req_{uuid4().hex}"}
+    return {call.dialect.request_id_header: f"req_{uuid4().hex}"}
 
 
-def make_json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def make_json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a JSON response."""
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def make_error(dialect: Dialect, error: PromptError, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return the response by which a dialect reports an error."""
+    return make_json(dialect.render_error(error), error.status, {**(headers or {}), **dialect.error_headers(error)})
 
 
 def _compose(call: Call) -> Answer:
@@ -116,12 +122,13 @@ def _make_failure(call: Call) -> web.Response:
     headers = make_headers(call)
     if call.fault is not None and call.fault.second is not None:
         headers["Retry-After"] = f"{call.fault.second:g}"
-    return make_json(call.dialect.render_error(_make_error(call.number)), call.number, headers)
+    return make_error(call.dialect, _make_error(call.number), headers)
 
 
 async def _send_json(call: Call, answer: Answer) -> web.StreamResponse:
     body = call.dialect.render_answer(call.prompt, answer)
     headers = make_headers(call)
+    content_type = call.dialect.answer_type(call.prompt)
     match call.kind:
         case "garbage":
             body = body[: len(body) // 2] + b"\xff}"
@@ -133,17 +140,17 @@ async def _send_json(call: Call, answer: Answer) -> web.StreamResponse:
             body = gzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"
         case "truncate":
-            await _send_part(call, headers, "application/json", body, len(body) + TRUNCATED_BYTES)
+            await _send_part(call, headers, content_type, body, len(body) + TRUNCATED_BYTES)
             await _close_connection(call)
         case "cut" | "reset" | "role-then-cut" | "stall":
-            await _send_part(call, headers, "application/json", body[: len(body) // 2], len(body))
+            await _send_part(call, headers, content_type, body[: len(body) // 2], len(body))
             await _break_off(call)
         case "slow-token":
-            response = await _send_part(call, headers, "application/json", b"", len(body))
+            response = await _send_part(call, headers, content_type, b"", len(body))
             await asyncio.sleep(call.number / 1000)
             await response.write(body)
             return response
-    return make_json(body, headers=headers)
+    return web.Response(body=body, content_type=content_type, headers=headers)
 
 
 async def _stream(call: Call, answer: Answer) -> web.StreamResponse:
@@ -151,12 +158,12 @@ async def _stream(call: Call, answer: Answer) -> web.StreamResponse:
     events = call.dialect.render_events(call.prompt, answer)
     if call.kind == "truncate":
         body = b"".join(event.frame() for event in events)
-        await _send_part(call, headers, "text/event-stream", body, len(body) + TRUNCATED_BYTES)
+        await _send_part(call, headers, call.dialect.stream_type, body, len(body) + TRUNCATED_BYTES)
         await _close_connection(call)
     if call.kind == "gzip":
         headers["Content-Encoding"] = "gzip"
     response = web.StreamResponse(headers=headers)
-    response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
+    response.headers["Content-Type"] = call.dialect.stream_type
     await response.prepare(call.request)
     call.entry.status = 200
     match call.kind:
@@ -213,6 +220,8 @@ def _is_left_out(call: Call, event: Event) -> bool:
 
 
 def _dress(call: Call, event: Event) -> bytes:
+    if event.wire is not None:
+        return event.wire  # comments and line ends are things of server-sent events
     match call.kind:
         case "comments":
             return b": ping\n\n" + event.frame()
@@ -246,7 +255,7 @@ async def _send_part(
 ) -> web.StreamResponse:
     """Send a head that promises `promised_bytes`, and `body`, which may be less."""
     response = web.StreamResponse(headers=headers)
-    response.content_type = content_type
+    response.headers["Content-Type"] = content_type
     response.content_length = promised_bytes
     await response.prepare(call.request)
     call.entry.status = 200

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import orjson
 
-from plano.demo.answers import Answer, Choice
-from plano.demo.dialect import Event
+from plano.demo.answers import Answer, Choice, ToolCall
+from plano.demo.dialect import Dialect, Event
 from plano.demo.prompts import (
     Prompt,
     PromptError,
@@ -45,7 +45,7 @@ _ROLES: Mapping[str, Role] = {
 _ERROR_TYPES: Mapping[int, str] = {403: "permission_error", 429: "requests"}
 
 
-class OpenAIDialect:
+class OpenAIDialect(Dialect):
     """`POST /v1/chat/completions`."""
 
     name = "openai"
@@ -71,13 +71,13 @@ class OpenAIDialect:
             model=model,
             turns=turns,
             stream=stream,
-            include_usage=_parse_include_usage(body.get("stream_options"), stream),
+            include_usage=parse_include_usage(body.get("stream_options"), stream),
             tools=tools,
             tool_choice=tool_choice,
             tool_name=tool_name,
             parallel_tool_calls=read_bool(body, "parallel_tool_calls", default=True),
             schema=_parse_response_format(body.get("response_format")),
-            stop=_parse_stop(body.get("stop")),
+            stop=parse_stop(body.get("stop")),
             max_tokens=limit,
             choices=read_integer(body, "n", 1, MAX_CHOICES) or 1,
         )
@@ -91,7 +91,7 @@ class OpenAIDialect:
                 "created": int(time.time()),
                 "model": prompt.model,
                 "choices": [_render_choice(index, choice) for index, choice in enumerate(answer.choices)],
-                "usage": _render_usage(answer),
+                "usage": render_usage(answer),
                 "service_tier": "default",
                 "system_fingerprint": FINGERPRINT,
             }
@@ -117,6 +117,8 @@ class OpenAIDialect:
 
         for index, choice in enumerate(answer.choices):
             content = b"null" if choice.calls else b'""'
+            if choice.thoughts:
+                content = b"null"
             yield Event("opening", chunk(index, b'{"role":"assistant","content":%b,"refusal":null}' % content))
         # The choices come interleaved, as they do from a model that samples them side by side.
         for row in zip_longest(*(_render_deltas(choice) for choice in answer.choices)):
@@ -126,7 +128,7 @@ class OpenAIDialect:
         for index, choice in enumerate(answer.choices):
             yield Event("closing", chunk(index, b"{}", b'"%b"' % choice.finish.encode()))
         if prompt.include_usage:
-            yield Event("closing", orjson.dumps({**envelope, "choices": [], "usage": _render_usage(answer)}))
+            yield Event("closing", orjson.dumps({**envelope, "choices": [], "usage": render_usage(answer)}))
         yield Event("done", b"[DONE]")
 
     def render_error(self, error: PromptError) -> bytes:
@@ -149,28 +151,37 @@ def render_models() -> bytes:
 
 def _render_choice(index: int, choice: Choice) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": choice.text or None, "refusal": None, "annotations": []}
+    if choice.thoughts:
+        message["reasoning_content"] = choice.thinking
     if choice.calls:
-        message["tool_calls"] = [
-            {"id": _make_call_id(), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in choice.calls
-        ]
+        message["tool_calls"] = [_render_call(call) for call in choice.calls]
     elif message["content"] is None:
         message["content"] = ""
     return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish}
 
 
+def _render_call(call: ToolCall) -> dict[str, Any]:
+    if call.custom:
+        return {"id": make_call_id(), "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": make_call_id(), "type": "function", "function": function}
+
+
 def _render_deltas(choice: Choice) -> Iterator[bytes]:
+    for thought in choice.thoughts:
+        yield b'{"reasoning_content":%b}' % orjson.dumps(thought)
     for piece in choice.pieces:
         yield b'{"content":%b}' % orjson.dumps(piece)
     for index, call in enumerate(choice.calls):
-        function = {"name": call.name, "arguments": ""}
-        opening = {"index": index, "id": _make_call_id(), "type": "function", "function": function}
+        kind, text = ("custom", "input") if call.custom else ("function", "arguments")
+        opening = {"index": index, "id": make_call_id(), "type": kind, kind: {"name": call.name, text: ""}}
         yield orjson.dumps({"tool_calls": [opening]})
         for fragment in call.fragments:
-            yield orjson.dumps({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]})
+            yield orjson.dumps({"tool_calls": [{"index": index, kind: {text: fragment}}]})
 
 
-def _render_usage(answer: Answer) -> dict[str, Any]:
+def render_usage(answer: Answer) -> dict[str, Any]:
+    """Return the token counts of an answer."""
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
@@ -185,7 +196,8 @@ def _render_usage(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _make_call_id() -> str:
+def make_call_id() -> str:
+    """Return a new id of a tool call."""
     return f"call_{uuid4().hex[:24]}"
 
 
@@ -251,8 +263,10 @@ def _parse_tools(tools: Any) -> tuple[Tool, ...]:
     parsed = []
     for index, tool in enumerate(tools):
         where = f"tools[{index}]"
-        if isinstance(tool, dict) and tool.get("type") == "custom":
-            continue
+        match tool:
+            case {"type": "custom", "custom": {"name": str(name)} as custom} if name:
+                parsed.append(Tool(name, str(custom.get("description") or ""), {}, custom=True))
+                continue
         function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
             param = f"{where}.function.name"
@@ -274,8 +288,13 @@ def _parse_tool_choice(choice: Any, tools: tuple[Tool, ...]) -> tuple[ToolChoice
     match choice:
         case "none" | "auto" | "required":
             return choice, ""
-        case {"type": "function", "function": {"name": str(name)}} if any(tool.name == name for tool in tools):
-            return "named", name
+        case {"type": "allowed_tools", "allowed_tools": {"mode": "auto" | "required" as mode, "tools": list()}}:
+            return mode, ""
+        case {"type": "function" | "custom" as kind}:
+            named = choice.get(kind)
+            name = named.get("name") if isinstance(named, dict) else None
+            if isinstance(name, str) and any(tool.name == name for tool in tools):
+                return "named", name
     text = f"Invalid value for 'tool_choice': {orjson.dumps(choice).decode()} names no tool of this request."
     raise PromptError(400, text, param="tool_choice")
 
@@ -294,14 +313,16 @@ def _parse_response_format(wanted: Any) -> Mapping[str, Any] | None:
     raise PromptError(400, text, param="response_format", code="invalid_value")
 
 
-def _parse_stop(stop: Any) -> tuple[str, ...]:
+def parse_stop(stop: Any) -> tuple[str, ...]:
+    """Return the stop sequences of a request. Raises PromptError (400)."""
     stops = [stop] if isinstance(stop, str) else stop or []
     if not isinstance(stops, list) or len(stops) > 4 or not all(isinstance(each, str) and each for each in stops):
         raise PromptError(400, "Invalid 'stop': expected up to 4 strings.", param="stop", code="invalid_type")
     return tuple(stops)
 
 
-def _parse_include_usage(options: Any, stream: bool) -> bool:
+def parse_include_usage(options: Any, stream: bool) -> bool:
+    """Return whether a stream shall end with its usage. Raises PromptError (400)."""
     if options is None:
         return False
     if not isinstance(options, dict):

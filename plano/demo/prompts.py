@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 ToolChoice = Literal["auto", "none", "required", "named"]
+
+THINKING_PREFIX = "demo-think"
 
 
 class PromptError(Exception):
@@ -35,11 +37,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call; `parameters` is its JSON Schema."""
+    """A function the model may call; `parameters` is its JSON Schema. A `custom` tool takes plain text instead."""
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    custom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Prompt:
     """One request for an answer, dialect removed.
 
     `tool_name` is set when `tool_choice` is "named". `schema` asks for an answer that is JSON valid against it. An
-    empty schema asks for any JSON object. `max_tokens` is None where the client set no bound.
+    empty schema asks for any JSON object. `max_tokens` is None where the client set no bound. `options` are fields of
+    the body that only the dialect itself makes something of, such as those it repeats in its answer.
     """
 
     model: str
@@ -62,6 +66,12 @@ class Prompt:
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
     choices: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model shows its thoughts: those named `demo-think...` do."""
+        return self.model.rpartition("/")[2].startswith(THINKING_PREFIX)
 
     @property
     def last(self) -> Turn:
@@ -72,6 +82,27 @@ class Prompt:
     def question(self) -> str:
         """The text of the newest user turn, empty where no user has spoken."""
         return next((turn.text for turn in reversed(self.turns) if turn.role == "user"), "")
+
+
+def require_text(body: Mapping[str, Any], key: str) -> str:
+    """Return a string of a request body that must be there and not empty. Raises PromptError (400)."""
+    value = body.get(key)
+    if value is None or value == "":
+        raise PromptError(400, f"Missing required parameter: '{key}'.", param=key, code="missing_required_parameter")
+    if not isinstance(value, str):
+        raise PromptError(400, f"Invalid type for '{key}': expected a string.", param=key, code="invalid_type")
+    return value
+
+
+def read_choice(body: Mapping[str, Any], key: str, values: tuple[str, ...]) -> str:
+    """Return a string of a request body that must be one of `values`; the first where it is absent."""
+    value = body.get(key)
+    if value is None:
+        return values[0]
+    if not isinstance(value, str) or value not in values:
+        text = f"Invalid value: '{value}'. Supported values are: {', '.join(map(repr, values))}."
+        raise PromptError(400, text, param=key, code="invalid_value")
+    return value
 
 
 def require_model(body: Mapping[str, Any]) -> str:

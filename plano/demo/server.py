@@ -1,8 +1,4 @@
-"""The listening side of the demo provider: which request gets which answer.
-
-Any path that ends as the APIs' do is answered (`/v1/chat/completions`, `/openai/v1/chat/completions`, ...), so that a
-provider's path prefix can be tried too.
-"""
+"""The listening side of the demo provider: which request gets which answer."""
 
 from __future__ import annotations
 
@@ -16,13 +12,15 @@ import orjson
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from plano.demo import anthropic, openai
+from plano.demo import anthropic, gemini, openai
 from plano.demo.control import CONTROL_PREFIX, Control
-from plano.demo.delivery import Call, answer_call, make_json
+from plano.demo.delivery import Call, answer_call, make_error, make_json
 from plano.demo.dialect import Dialect
 from plano.demo.faults import FaultBook, bare_model
 from plano.demo.journal import Entry, Journal
+from plano.demo.multipart import parse_form
 from plano.demo.prompts import PromptError, require_model
+from plano.demo.routes import ANTHROPIC, GEMINI, OPENAI, Route, find_route, guess_dialect
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
@@ -30,9 +28,6 @@ MAX_HEADERS = 512
 BACKLOG = 4096
 SHUTDOWN_TIMEOUT_S = 1.0
 MISSING_MODEL_PREFIX = "missing"
-
-_OPENAI = openai.OpenAIDialect()
-_ANTHROPIC = anthropic.AnthropicDialect()
 
 
 class DemoProvider:
@@ -85,7 +80,7 @@ class DemoProvider:
             try:
                 return await self._control.handle(request)
             except PromptError as error:
-                return make_json(_OPENAI.render_error(error), error.status)
+                return make_error(OPENAI, error)
         if request.path == "/healthz":
             return make_json(b'{"status":"ok"}')
         entry = Entry(request.method, request.path, request.headers, self._number_connection(request))
@@ -110,35 +105,31 @@ class DemoProvider:
             self.journal.finish(entry)
 
     async def _answer(self, request: web.BaseRequest, entry: Entry) -> web.StreamResponse:
-        dialect: Dialect = _ANTHROPIC if _speaks_anthropic(request) else _OPENAI
+        route = find_route(request.raw_path)
+        dialect = guess_dialect(request.path, request.headers) if route is None else route.dialect
         try:
             body = await _read_body(request)
             self.journal.keep_body(entry, body)
             self._check_key(dialect, request)
-            match request.method, request.path:
-                case "GET", path if path.endswith("/models"):
-                    return make_json(anthropic.render_models() if dialect is _ANTHROPIC else openai.render_models())
-                case "POST", path if path.endswith(("/chat/completions", "/messages")):
-                    return await answer_call(self._read_call(request, entry, dialect, body))
+            if request.method == "GET" and request.path.endswith("/models"):
+                return make_json(_render_models(dialect))
+            if request.method == "POST" and route is not None:
+                return await answer_call(self._read_call(request, entry, route, body))
             raise PromptError(404, f"Invalid URL ({request.method} {request.path})")
         except PromptError as error:
-            return make_json(dialect.render_error(error), error.status)
+            return make_error(dialect, error)
 
-    def _read_call(self, request: web.BaseRequest, entry: Entry, dialect: Dialect, body: bytes) -> Call:
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise PromptError(400, "We could not parse the JSON body of your request.") from error
-        if not isinstance(parsed, dict):
-            raise PromptError(400, "We could not parse the JSON body of your request: it must be a JSON object.")
-        entry.model = require_model(parsed)
+    def _read_call(self, request: web.BaseRequest, entry: Entry, route: Route, body: bytes) -> Call:
+        parsed = {**_parse_body(request, body), **route.fields}
+        # Moderations are the one API with a model of its own choice.
+        entry.model = require_model(parsed) if "model" in parsed else route.dialect.parse_prompt(parsed).model
         if bare_model(entry.model).startswith(MISSING_MODEL_PREFIX):
             text = f"The model `{entry.model}` does not exist or you do not have access to it."
             raise PromptError(404, text, code="model_not_found")
-        prompt = dialect.parse_prompt(parsed)
+        prompt = route.dialect.parse_prompt(parsed)
         fault = self.faults.take(entry.model)
         entry.fault = None if fault is None else fault.name
-        return Call(request, entry, dialect, prompt, fault, self._chunk_delay_s)
+        return Call(request, entry, route.dialect, prompt, fault, self._chunk_delay_s)
 
     def _check_key(self, dialect: Dialect, request: web.BaseRequest) -> None:
         if self._require_key is None:
@@ -210,5 +201,20 @@ async def _read_body(request: web.BaseRequest) -> bytes:
         raise PromptError(413, "Request body is too large.") from error
 
 
-def _speaks_anthropic(request: web.BaseRequest) -> bool:
-    return request.path.endswith("/messages") or "anthropic-version" in request.headers
+def _parse_body(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
+    content_type = request.headers.get("Content-Type", "")
+    if content_type.lower().startswith("multipart/form-data"):
+        return dict(parse_form(content_type, body))
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise PromptError(400, "We could not parse the JSON body of your request.") from error
+    if not isinstance(parsed, dict):
+        raise PromptError(400, "We could not parse the JSON body of your request: it must be a JSON object.")
+    return parsed
+
+
+def _render_models(dialect: Dialect) -> bytes:
+    if dialect is ANTHROPIC:
+        return anthropic.render_models()
+    return gemini.render_models() if dialect is GEMINI else openai.render_models()
