@@ -141,6 +141,7 @@ def render_answer(answer: Answer, conversation: Conversation, created: int) -> d
         "content": content,
         "stop_reason": stop_name(answer.stop, calls, refused),
         "stop_sequence": answer.stop_sequence,
+        "stop_details": None,
         "usage": render_usage(answer.usage, answer.service_tier),
     }
 

@@ -109,6 +109,7 @@ class Writer:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
+            "stop_details": None,
             "usage": render_usage(self._usage, tier),
         }
         return _MESSAGE_START % _encode(message)
@@ -145,7 +146,7 @@ class Writer:
                     pieces.append(self._open(event))
                 elif isinstance(event, BlockStopped):
                     pieces.append(self._close())
-                else:
+                elif self._current != _NO_BLOCK:
                     pieces.append(self._delta(event))
         return b"".join(pieces)
 
@@ -230,6 +231,7 @@ class Writer:
         delta: Json = {
             "stop_reason": stop_name(self._stop, self._calls, self._refused),
             "stop_sequence": self._sequence,
+            "stop_details": None,
         }
         return _MESSAGE_DELTA % (_encode(delta), orjson.dumps(render_usage(self._usage)))
 
