@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from plano.dialects.chat import RoutedRequest, asks_for_usage
 from plano.dialects.codecs import CLIENTS
-from plano.dialects.conversation import BadRequest, Conversation
+from plano.dialects.conversation import BadAnswer, BadRequest, Conversation, Dropped
 from plano.dialects.events import Event
 from plano.dialects.wire import Wire
 from plano.frontends.errors import GatewayError, render_failure
@@ -38,6 +38,7 @@ from plano.upstreams.signing import SigningError
 if TYPE_CHECKING:
     from plano.frontends.model import ModelListener
 
+_NONE_DROPPED: Final = Dropped()
 _NOTHING: Final[RoutedRequest] = ({}, None, False)
 # How much of an unknown model's name is shown and recorded; a client can make it as long as a body.
 MAX_SHOWN_MODEL: Final = 256
@@ -59,6 +60,7 @@ class Exchange:
         "_backoff",
         "_chain",
         "_conversation",
+        "_dropped",
         "_events",
         "_failure",
         "_given_up_s",
@@ -103,6 +105,7 @@ class Exchange:
         self._backoff: asyncio.TimerHandle | None = None
         self._held = b""
         self._payload = b""
+        self._dropped = _NONE_DROPPED
         self._conversation: Conversation | None = None
         self._translation: Translation | None = None
         self._events: list[Event] = []
@@ -186,13 +189,16 @@ class Exchange:
     def _render(self, candidate: Candidate) -> bytes:
         """The request as this candidate gets it, translated if it speaks another dialect. Raises BadRequest."""
         self._translation = None
-        if candidate.dialect != self._wire.name:
+        stream = self._routed[2]
+        if candidate.dialect != self._wire.name or (candidate.always_streams and not stream):
             if self._conversation is None:
                 self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
             self._translation = Translation(self._wire.name, candidate.dialect, self._conversation)
             self._events = []
-        body = render_body(self._request, self._routed, candidate, self._translation)
-        return render_payload(self._request, candidate, self._trace, self._request_id, body, self._routed[2])
+        dropped = _NONE_DROPPED if self._translation is None and not candidate.quirks else Dropped()
+        self._dropped = dropped
+        body = render_body(self._request, self._routed, self._wire.name, candidate, self._translation, dropped)
+        return render_payload(self._request, candidate, self._trace, self._request_id, body, stream)
 
     def _skip_candidate(self, bad: BadRequest) -> None:
         """The request cannot be expressed in this candidate's dialect: the client's mistake if it is the first one;
@@ -222,7 +228,7 @@ class Exchange:
             complete
             and status == 200
             and self._translation is None
-            and not connection.encoded
+            and not connection.coding
             and is_sound_document(connection.content_type, body)
         ):  # the common case of a document
             self._upstream = None
@@ -247,11 +253,19 @@ class Exchange:
             else:
                 self._held = body
             return
-        if self._translation is not None:
-            self._translate(self._translation, connection, body, complete)
+        translation = self._translation
+        if translation is not None:
+            fresh = body[len(self._held) :]
+            try:
+                self._translate(
+                    translation, connection, self._held + translation.decode(connection.coding, fresh), complete
+                )
+            except BadAnswer as bad:
+                self._drop_upstream(complete)
+                self.upstream_failed(Failure(FailureKind.PROTOCOL, str(bad)))
             return
         events = False
-        if connection.encoded:  # not asked for; passed on as it is
+        if connection.coding:  # not asked for; passed on as it is
             verdict: Failure | bool = bool(body) or complete
         elif connection.content_type.startswith(b"text/event-stream"):
             events = True
@@ -268,9 +282,10 @@ class Exchange:
 
     def _translate(self, translation: Translation, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
         """The beginning of an answer in another dialect. A document is held until it is whole."""
-        if connection.encoded:
-            verdict: Failure | bool = Failure(FailureKind.PROTOCOL, "the answer is compressed, which was not asked for")
-        elif self._routed[2] and not connection.content_type.startswith(b"application/json"):
+        verdict: Failure | bool = False
+        if self._routed[2] and (
+            not connection.content_type.startswith(b"application/json") or self.candidate.dialect == "gemini"
+        ):
             self._held = b""
             self._events += translation.read_stream(body, complete)
             verdict = judge_events(self._events, complete)
@@ -279,11 +294,11 @@ class Exchange:
                 return
         elif not complete:
             self._held = body
-            verdict = False
             if len(body) > MAX_DOCUMENT_BYTES:
                 verdict = Failure(FailureKind.PROTOCOL, f"the answer is larger than {MAX_DOCUMENT_BYTES} bytes")
         else:
-            document = translation.read_document(body)
+            streamed = connection.content_type.startswith((b"text/event-stream", b"application/vnd.amazon"))
+            document = translation.read_document(body, streamed)
             if isinstance(document, bytes):
                 self._open(connection, document, complete, events=False)
                 return
@@ -395,11 +410,14 @@ class Exchange:
         translation = self._translation
         content_type = connection.content_type or b"application/json"
         lines = b"".join(connection.lines)
-        if translation is not None:
+        if translation is None:
+            if connection.coding:
+                lines += b"content-encoding: %b\r\n" % connection.coding
+        else:
             streamed = self._routed[2]
             content_type = b"text/event-stream; charset=utf-8" if streamed else b"application/json"
-            if translation.dropped.names:
-                lines += b"x-plano-dropped: %b\r\n" % ", ".join(translation.dropped.names).encode("ascii", "replace")
+        if self._dropped.names:
+            lines += b"x-plano-dropped: %b\r\n" % ", ".join(self._dropped.names).encode("ascii", "replace")
         head = b"%bcontent-type: %b\r\n%bx-plano-attempts: %d\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
             STATUS_LINES[self._status],
             content_type,
@@ -417,7 +435,7 @@ class Exchange:
             self._finish(usage if translation is None else translation.known_usage(), len(body), None)
             return
         if translation is not None:
-            relay: Relay = TranslatingRelay(self, self._wire, head, translation, chunked=chunked)
+            relay: Relay = TranslatingRelay(self, self._wire, head, translation, connection.coding, chunked=chunked)
         else:
             strips = events and self.candidate.asks_for_usage and not asks_for_usage(self._routed[0])
             relay = Relay(self, self._wire, head, chunked=chunked, events=events, strip_usage=strips)

@@ -7,31 +7,34 @@ from typing import TYPE_CHECKING
 import orjson
 
 from plano.dialects.chat import RoutedRequest, ask_for_usage, replace_model
+from plano.dialects.conversation import Dropped
 from plano.frontends.request import Request
 from plano.frontends.trace import Trace
 from plano.upstreams.candidate import Candidate
+from plano.upstreams.quirks import Call, apply_quirks
 
 if TYPE_CHECKING:
     from plano.frontends.translation import Translation
 
 
 def render_body(
-    request: Request, routed: RoutedRequest, candidate: Candidate, translation: Translation | None
+    request: Request,
+    routed: RoutedRequest,
+    client: str,
+    candidate: Candidate,
+    translation: Translation | None,
+    dropped: Dropped,
 ) -> bytes:
     """The body for this candidate. In the client's own dialect it leaves as it came, but for the model's upstream id,
     the candidate's quirks and the question for the usage of a stream. Raises BadRequest when the candidate's dialect
     cannot express it."""
     body, _, stream = routed
     if translation is not None:
-        rendered = translation.render_request(candidate.model)
-        for quirk in candidate.quirks:
-            rendered = quirk(rendered)
-        return orjson.dumps(rendered)
+        rendered = translation.render_request(candidate.model, dropped)
+        return orjson.dumps(apply_quirks(candidate.quirks, rendered, Call(client, candidate.dialect), dropped))
     data = request.body
     if candidate.quirks:
-        fitted = body
-        for quirk in candidate.quirks:
-            fitted = quirk(fitted)
+        fitted = apply_quirks(candidate.quirks, body, Call(client, candidate.dialect), dropped)
         if fitted is not body:
             body, data = fitted, orjson.dumps(fitted)
     if stream and candidate.asks_for_usage:

@@ -186,19 +186,21 @@ class Relay:
 class TranslatingRelay(Relay):
     """A stream on its way from another dialect. It begins with the events that were read while it was judged."""
 
-    __slots__ = ("_ended", "_translation")
+    __slots__ = ("_coding", "_translation")
 
-    def __init__(self, exchange: Exchange, wire: Wire, head: bytes, translation: Translation, *, chunked: bool) -> None:
+    def __init__(
+        self, exchange: Exchange, wire: Wire, head: bytes, translation: Translation, coding: bytes, *, chunked: bool
+    ) -> None:
         super().__init__(exchange, wire, head, chunked=chunked, events=True, strip_usage=False)
         self._translation = translation
-        self._ended = False
+        self._coding = coding
 
     def usage(self) -> KnownUsage:
         return self._translation.known_usage()
 
     def upstream_data(self, body: bytes, complete: bool) -> None:
         self.fresh = True
-        self.relay_events(self._translation.read_stream(body, complete), complete)
+        self.relay_events(self._translation.read_stream_body(self._coding, body, complete), complete)
 
     def relay_events(self, events: list[Event], complete: bool) -> None:
         """Write what these events are in the client's dialect. The first of `Failed` and `Ended` ends the answer, even

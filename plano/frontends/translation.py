@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+import zlib
 from typing import Any
 
 import orjson
 
-from plano.dialects.assembly import events_of
+from plano.dialects.assembly import Assembler, events_of
 from plano.dialects.codecs import CLIENTS, UPSTREAMS
 from plano.dialects.conversation import BadAnswer, Conversation, Dropped, UpstreamError, Usage
 from plano.dialects.events import BlockStarted, Event, Failed, Finished, UsageKnown
@@ -18,9 +19,28 @@ from plano.upstreams.failures import Failure, FailureKind
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
 
 
+class Inflater:
+    """Undoes gzip and deflate (RFC 9110, 8.4.1) piece by piece; what comes out is bounded like a document."""
+
+    def __init__(self, coding: bytes) -> None:
+        if coding not in (b"gzip", b"x-gzip", b"deflate"):
+            raise BadAnswer("the answer is compressed in a way that was not asked for")
+        self._stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, told apart by their headers
+        self._left = MAX_DOCUMENT_BYTES
+
+    def feed(self, data: bytes) -> bytes:
+        try:
+            inflated = self._stream.decompress(data, self._left + 1)
+        except zlib.error as error:
+            raise BadAnswer("the answer is not compressed as it says") from error
+        self._left -= len(inflated)
+        if self._left < 0:
+            raise BadAnswer("the answer is too large when unpacked")
+        return inflated
+
+
 class Translation:
-    """See the module. `usage` is what the upstream has reported so far; `dropped` names the client's fields that the
-    upstream's dialect cannot express."""
+    """See the module. `usage` is what the upstream has reported so far."""
 
     def __init__(self, client: str, upstream: str, conversation: Conversation) -> None:
         self._client = CLIENTS[client]
@@ -29,12 +49,21 @@ class Translation:
         self._created = int(time.time())
         self._reader = self._upstream.make_reader(conversation)
         self._writer = self._client.make_writer(conversation, self._created)
-        self.dropped = Dropped()
+        self._inflate: Inflater | None = None
         self.usage: Usage | None = None
 
-    def render_request(self, model: str) -> dict[str, Any]:
+    def decode(self, coding: bytes, data: bytes) -> bytes:
+        """The next bytes of the body without their content coding. Raises BadAnswer for one nobody asked for and we do
+        not know, and for bytes that are not of it."""
+        if not coding or coding == b"identity":
+            return data
+        if self._inflate is None:
+            self._inflate = Inflater(coding)
+        return self._inflate.feed(data)
+
+    def render_request(self, model: str, dropped: Dropped) -> dict[str, Any]:
         """The request as the upstream's dialect has it. Raises BadRequest when it cannot be said there."""
-        return self._upstream.render_request(self._conversation, model, self.dropped)
+        return self._upstream.render_request(self._conversation, model, dropped)
 
     def known_usage(self) -> KnownUsage:
         """What the upstream has reported by now."""
@@ -53,6 +82,14 @@ class Translation:
                 self.usage = event.usage
         return events
 
+    def read_stream_body(self, coding: bytes, data: bytes, complete: bool) -> list[Event]:
+        """Like `read_stream`, for bytes as they came; what cannot be unpacked is a stream that failed."""
+        try:
+            decoded = self.decode(coding, data)
+        except BadAnswer as error:
+            return [Failed(UpstreamError("server", str(error)))]
+        return self.read_stream(decoded, complete)
+
     def write_stream(self, events: list[Event]) -> bytes:
         """The client's bytes for these events."""
         write = self._writer.write
@@ -62,8 +99,10 @@ class Translation:
         """The client's bytes for a stream that ends here, by no fault of the events so far."""
         return self._writer.write(Failed(UpstreamError(kind, message)))
 
-    def read_document(self, body: bytes) -> bytes | Failure:
-        """A whole answer in the client's dialect, or why it is none."""
+    def read_document(self, body: bytes, streamed: bool) -> bytes | Failure:
+        """A whole answer in the client's dialect, or why it is none. `streamed`: it came as a stream all the same."""
+        if streamed:
+            return self._assemble(self.read_stream(body, True))
         try:
             parsed = orjson.loads(body)
             if type(parsed) is not dict:
@@ -78,6 +117,15 @@ class Translation:
         if self._conversation.stream:  # an upstream that does not stream, for a client that wants to
             return self.write_stream(events_of(answer))
         return orjson.dumps(self._client.render_answer(answer, self._conversation, self._created))
+
+    def _assemble(self, events: list[Event]) -> bytes | Failure:
+        """The document that a stream amounts to."""
+        assembler = Assembler()
+        for event in events:
+            if isinstance(event, Failed):
+                return Failure(FailureKind.ERROR_EVENT, event.error.message)
+            assembler.add(event)
+        return orjson.dumps(self._client.render_answer(assembler.answer(), self._conversation, self._created))
 
 
 def judge_events(events: list[Event], complete: bool) -> Failure | bool:

@@ -33,6 +33,7 @@ class Candidate:
         "_credential_line",
         "_signer",
         "_urls",
+        "always_streams",
         "answer_head",
         "asks_for_usage",
         "dialect",
@@ -56,7 +57,8 @@ class Candidate:
         self.model = target.upstream_model
         self.dialect: str = endpoint.dialect
         self.asks_for_usage = endpoint.dialect == "chat" and plan.usage_in_streams
-        self.quirks = quirks_for(plan, endpoint.dialect, target.upstream_model)
+        self.quirks = quirks_for(plan.quirks, target.upstream_model)
+        self.always_streams = any(quirk.always_streams for quirk in self.quirks)
         self.signed = signer is not None
         self._signer = signer
         # How long a try may take until the answer begins; a stream is held to the stricter of its two bounds.

@@ -88,9 +88,9 @@ class UpstreamConnection:
         "_received",
         "_told",
         "admitted",
+        "coding",
         "content_length",
         "content_type",
-        "encoded",
         "idle_since_s",
         "lines",
         "retry_after",
@@ -120,7 +120,7 @@ class UpstreamConnection:
         self.content_type = b""
         self.content_length = -1
         self.retry_after = b""
-        self.encoded = False
+        self.coding = b""
         self.lines: list[bytes] = []
         self._head_done = self._told = self._complete = self._interim = self._keep = self._received = False
         self._chunked = False
@@ -216,8 +216,7 @@ class UpstreamConnection:
             self.retry_after = value
             self.lines.append(b"retry-after: %b\r\n" % value)
         elif kind == _ENCODING and value.lower() != b"identity":
-            self.encoded = True
-            self.lines.append(b"content-encoding: %b\r\n" % value)
+            self.coding = value.lower()
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -231,7 +230,8 @@ class UpstreamConnection:
 
     def on_message_complete(self) -> None:
         if self._interim:
-            self._interim = self.encoded = False
+            self._interim = False
+            self.coding = b""
             self.lines.clear()
             self.content_type = self.retry_after = b""
             self.content_length = -1
