@@ -129,7 +129,8 @@ def render_thinking(
         dropped.add("reasoning")
         return None, None
     if most is not None:
-        budget = min(budget, most - 1)
+        # The API wants the budget below the limit. One that is ours also leaves a part of it to answer with.
+        budget = min(budget, most - 1 if reasoning.budget_tokens is not None else max(most * 3 // 4, MIN_BUDGET_TOKENS))
     return {"type": "enabled", "budget_tokens": max(budget, MIN_BUDGET_TOKENS)}, None
 
 
