@@ -21,6 +21,7 @@ from plano.telemetry.cluster import ClusterPicture
 from plano.telemetry.exposition import Scrape
 from plano.telemetry.metrics import RequestMetrics
 from plano.telemetry.names import MetricName
+from plano.upstreams.catalogue import catalogue
 
 FOLDER = Path(__file__).parent
 EVERYTHING = "*"
@@ -41,6 +42,7 @@ SERVED: dict[str, frozenset[str] | str] = {
             "passthrough_auth",
             "http_host",
             "provider_interface",
+            "region",
             "headers",
             "retry_policy",
         }
@@ -58,6 +60,17 @@ def render_config() -> str:
     sections = {"PlanoFile": schema, **schema["$defs"]}
     parts = [_render_section(name, sections[name]) for name in _order(sections)]
     return "\n".join(parts)
+
+
+def render_providers() -> str:
+    """Every known provider: its names, where it is and what it speaks."""
+    lines = ["| Prefix | Address | Dialects | Key from |", "|---|---|---|---|"]
+    for entry in catalogue().values():
+        names = " or ".join(f"`{name}/`" for name in (entry.prefix, *entry.aliases))
+        where = f"`{entry.host}{entry.locate()}`" if entry.host and not entry.needs_base_url else "`base_url` is needed"
+        key = f"`{entry.key_env}`" if entry.key_env else ""
+        lines.append(f"| {names} | {where} | {', '.join(entry.dialects)} | {key} |")
+    return "\n".join(lines) + "\n"
 
 
 def render_settings() -> str:
@@ -83,7 +96,7 @@ def render_metrics() -> str:
 
 
 PARTS = {
-    "configuration.md": {"config keys": render_config, "settings": render_settings},
+    "configuration.md": {"providers": render_providers, "config keys": render_config, "settings": render_settings},
     "operations.md": {"metrics": render_metrics},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, cast
@@ -9,20 +10,30 @@ from urllib.parse import quote, urlsplit
 
 from plano.config.migration import DEFAULT_PORTS, declared_listeners
 from plano.config.names import ModelNames
-from plano.config.plan import RETRYABLE_STATUSES, ClusterPlan, ListenerPlan, ProviderPlan, RetryPlan
+from plano.config.plan import (
+    RETRYABLE_STATUSES,
+    AuthScheme,
+    ClusterPlan,
+    EndpointPlan,
+    ListenerPlan,
+    ProviderPlan,
+    RetryPlan,
+)
 from plano.config.problems import ConfigError, Path, Problem, render_path
 from plano.config.schema.file import PlanoFile
 from plano.config.schema.listeners import Listener
 from plano.config.schema.operations import Overrides
 from plano.config.schema.providers import ModelProvider, RetryPolicy
 from plano.config.settings import Settings
-from plano.upstreams.catalogue import CatalogueEntry, find_provider, list_models
+from plano.upstreams.catalogue import CatalogueEntry, find_provider, list_models, resolve_provider
 
 DEFAULT_TIMEOUTS_S = {"model": 300.0, "prompt": 300.0, "agent": 30.0}
 DECLARED_ADDRESS = "0.0.0.0"  # noqa: S104 - what the file's format has always meant
 ADDED_LISTENER = ListenerPlan(
     "egress_traffic", "model", "127.0.0.1", DEFAULT_PORTS["model"], DEFAULT_TIMEOUTS_S["model"]
 )
+# Azure's endpoints take keys of the resource in a header of their own, and tokens of Entra ID (JWTs) as bearers.
+_ENTRA_TOKEN = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 
 
 def compile_plan(config: PlanoFile, settings: Settings) -> ClusterPlan:
@@ -106,7 +117,7 @@ def _compile_retry(policy: RetryPolicy | None, inherited: RetryPlan, names: Mode
 def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNames) -> ProviderPlan:
     known = find_provider(provider.prefix)
     # The schema's interfaces are all in the catalogue, and the checks ask for one where the prefix is not known.
-    entry = known or cast(CatalogueEntry, find_provider(provider.provider_interface or "openai"))
+    entry = known or cast(CatalogueEntry, resolve_provider(provider.prefix, provider.provider_interface or "openai"))
     parts = urlsplit(provider.base_url or f"https://{entry.host}")
     scheme = cast(Literal["http", "https"], parts.scheme.lower())
     host = parts.hostname or entry.host
@@ -127,11 +138,15 @@ def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNam
         host=host,
         port=port,
         authority=provider.http_host or authority,
-        endpoints=entry.list_endpoints(base_path, query),
+        endpoints=tuple(
+            replace(endpoint, auth=_choose_auth(endpoint, provider))
+            for endpoint in entry.list_endpoints(base_path, query)
+        ),
         base_path=entry.locate(base_path),
         base_query=_mark_query(query or entry.query),
         quirks=entry.quirks,
         usage_in_streams=entry.usage_in_streams,
+        region=provider.region if "converse" in entry.dialects else None,
         access_key=None if provider.passthrough_auth else provider.access_key or None,
         passthrough_auth=provider.passthrough_auth,
         headers=tuple((provider.headers or {}).items()),
@@ -146,6 +161,20 @@ def _choose_base_path(provider: ModelProvider, given: str) -> str | None:
     if given not in ("", "/"):
         return quote(given, safe="/%:@!$&'()*+,;=~{}")
     return "" if provider.canonical_name.startswith("perplexity/") else None
+
+
+def _choose_auth(endpoint: EndpointPlan, provider: ModelProvider) -> AuthScheme:
+    """How a provider's key is sent, where that depends on what kind of key it is."""
+    if endpoint.dialect == "converse" and provider.region and not _has_credential(provider):
+        return "sigv4"
+    if endpoint.auth == "api-key" and _ENTRA_TOKEN.fullmatch(provider.access_key or ""):
+        return "bearer"
+    return endpoint.auth
+
+
+def _has_credential(provider: ModelProvider) -> bool:
+    names = {name.lower() for name in provider.headers or {}}
+    return bool(provider.access_key or provider.passthrough_auth or "authorization" in names)
 
 
 def _mark_query(query: str) -> str:

@@ -101,6 +101,11 @@ def find_provider(prefix: str) -> CatalogueEntry | None:
     return _by_any_name().get(prefix.lower())
 
 
+def resolve_provider(prefix: str, interface: str | None) -> CatalogueEntry | None:
+    """The provider that one with this prefix is called like: itself where it is known, else its `interface`."""
+    return find_provider(prefix) or (find_provider(interface) if interface else None)
+
+
 def list_models(prefix: str) -> tuple[str, ...]:
     """The upstream's names of the models of a provider, as far as the snapshot knows them; it may know none."""
     entry = find_provider(prefix)

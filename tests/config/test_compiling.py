@@ -52,78 +52,6 @@ def test_listener_with_tls_is_never_opened_in_the_clear() -> None:
         compile_plan(loaded.config, load_settings())
 
 
-CHAT_PATHS = {
-    "openai": ("api.openai.com", "/v1/chat/completions"),
-    "anthropic": ("api.anthropic.com", "/v1/chat/completions"),
-    "gemini": ("generativelanguage.googleapis.com", "/v1beta/openai/chat/completions"),
-    "google": ("generativelanguage.googleapis.com", "/v1beta/openai/chat/completions"),
-    "groq": ("api.groq.com", "/openai/v1/chat/completions"),
-    "mistral": ("api.mistral.ai", "/v1/chat/completions"),
-    "deepseek": ("api.deepseek.com", "/v1/chat/completions"),
-    "xai": ("api.x.ai", "/v1/chat/completions"),
-    "together_ai": ("api.together.xyz", "/v1/chat/completions"),
-    "together": ("api.together.xyz", "/v1/chat/completions"),
-    "moonshotai": ("api.moonshot.ai", "/v1/chat/completions"),
-    "zhipu": ("open.bigmodel.cn", "/api/paas/v4/chat/completions"),
-    "xiaomi": ("api.xiaomimimo.com", "/v1/chat/completions"),
-    "digitalocean": ("inference.do-ai.run", "/v1/chat/completions"),
-    "do": ("inference.do-ai.run", "/v1/chat/completions"),
-    "do_ai": ("inference.do-ai.run", "/v1/chat/completions"),
-    "vercel": ("ai-gateway.vercel.sh", "/v1/chat/completions"),
-    "openrouter": ("openrouter.ai", "/api/v1/chat/completions"),
-    "edenai": ("api.edenai.run", "/v3/chat/completions"),
-    "chatgpt": ("chatgpt.com", "/backend-api/codex/responses"),
-}
-
-
-@pytest.mark.parametrize("prefix", CHAT_PATHS)
-def test_provider_is_called_at_its_public_address(prefix: str) -> None:
-    provider = plan_provider(model=f"{prefix}/m", access_key="k")
-    assert (provider.scheme, provider.port) == ("https", 443)
-    assert (provider.host, provider.path) == CHAT_PATHS[prefix]
-    assert provider.authority == provider.host
-    assert (provider.name, provider.upstream_model) == (f"{prefix}/m", "m")
-
-
-AZURE_SUFFIX = "/{model}/chat/completions?api-version=2025-01-01-preview"
-
-
-@pytest.mark.parametrize(
-    ("model", "keys", "url"),
-    [
-        ("plano/m", {"base_url": "http://h:8000"}, "http://h:8000/v1/chat/completions"),
-        ("qwen/m", {"base_url": "https://h"}, "https://h:443/compatible-mode/v1/chat/completions"),
-        ("ollama/m", {"base_url": "http://h:11434"}, "http://h:11434/v1/chat/completions"),
-        ("ollama/m", {"base_url": "http://h/"}, "http://h:80/v1/chat/completions"),
-        ("azure_openai/m", {"base_url": "https://h"}, f"https://h:443/openai/deployments{AZURE_SUFFIX}"),
-        ("azure_openai/m", {"base_url": "https://h/x"}, f"https://h:443/x{AZURE_SUFFIX}"),
-        (
-            "azure_openai/m",
-            {"base_url": "https://h?api-version=2024-06-01"},
-            "https://h:443/openai/deployments/{model}/chat/completions?api-version=2024-06-01",
-        ),
-        ("amazon_bedrock/m", {"base_url": "https://h/ignored"}, "https://h:443/model/{model}/converse"),
-        ("openai/m", {"base_url": "https://h/api/v2"}, "https://h:443/api/v2/chat/completions"),
-        ("openai/m", {"base_url": "https://h/api/v2/"}, "https://h:443/api/v2/chat/completions"),
-        ("groq/m", {"base_url": "https://h/v1"}, "https://h:443/v1/chat/completions"),
-        ("zhipu/m", {"base_url": "https://h/api/coding/paas/v4"}, "https://h:443/api/coding/paas/v4/chat/completions"),
-        ("custom/m", {"base_url": "http://h", "provider_interface": "openai"}, "http://h:80/v1/chat/completions"),
-        ("custom/m", {"base_url": "http://h", "provider_interface": "groq"}, "http://h:80/openai/v1/chat/completions"),
-        ("perplexity/m", {"base_url": "https://h", "provider_interface": "openai"}, "https://h:443/chat/completions"),
-        (
-            "perplexity/m",
-            {"base_url": "https://h/v9", "provider_interface": "openai"},
-            "https://h:443/v9/chat/completions",
-        ),
-        ("openai/m", {"base_url": "HTTP://[::1]:9000/v1"}, "http://::1:9000/v1/chat/completions"),
-        ("openai/m", {"base_url": "https://h/schöner"}, "https://h:443/sch%C3%B6ner/chat/completions"),
-    ],
-)
-def test_base_url_says_where_a_provider_is(model: str, keys: dict[str, Any], url: str) -> None:
-    provider = plan_provider(model=model, **keys)
-    assert f"{provider.scheme}://{provider.host}:{provider.port}{provider.path}" == url
-
-
 @pytest.mark.parametrize(
     ("keys", "authority"),
     [
@@ -136,12 +64,6 @@ def test_base_url_says_where_a_provider_is(model: str, keys: dict[str, Any], url
 )
 def test_host_header(keys: dict[str, Any], authority: str) -> None:
     assert plan_provider(model="openai/m", **keys).authority == authority
-
-
-def test_dialects_of_providers_without_a_chat_endpoint() -> None:
-    assert plan_provider(model="chatgpt/m").dialect == "responses"
-    assert plan_provider(model="amazon_bedrock/m", base_url="https://h").dialect == "converse"
-    assert plan_provider(model="anthropic/m").dialect == "chat"
 
 
 def test_credentials() -> None:
@@ -296,7 +218,7 @@ def test_chatgpt_is_wired() -> None:
 )
 def test_kimi_coding_is_wired(keys: dict[str, Any], path: str, agent: str | None) -> None:
     provider = plan_provider(**keys)
-    assert provider.path == path
+    assert provider.endpoint_for("chat").path == path
     assert {name.lower(): value for name, value in provider.headers}.get("user-agent") == agent
 
 

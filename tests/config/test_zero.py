@@ -49,8 +49,9 @@ def test_plan_serves_one_local_listener_and_lists_models() -> None:
     ids = [name for name, _ in plan.model_ids]
     assert "openai/gpt-4o" in ids
     assert "gemini/gemini-2.5-pro" in ids
-    assert {provider.path for provider in plan.providers} == {
+    assert {provider.endpoints[0].path for provider in plan.providers} == {
         "/v1/chat/completions",
+        "/v1/messages",
         "/v1beta/openai/chat/completions",
         "/openai/v1/chat/completions",
         "/api/v1/chat/completions",

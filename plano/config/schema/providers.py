@@ -11,21 +11,31 @@ from plano.config.schema.routing import InlinePreference
 from plano.config.schema.section import NOT_BOOLEAN, HttpUrl, Section, Text
 
 ProviderInterface = Literal[
-    "plano",
-    "deepseek",
-    "groq",
-    "mistral",
     "openai",
-    "xiaomi",
+    "anthropic",
     "gemini",
-    "chatgpt",
+    "groq",
+    "deepseek",
+    "mistral",
     "digitalocean",
     "vercel",
     "openrouter",
     "edenai",
+    "xai",
+    "together_ai",
     "moonshotai",
+    "zhipu",
+    "xiaomi",
+    "chatgpt",
+    "gemini_native",
+    "plano",
+    "qwen",
+    "azure_openai",
+    "amazon_bedrock",
+    "ollama",
 ]
 
+Region = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 Status = Annotated[int, Field(ge=400, le=599), NOT_BOOLEAN]
 
 
@@ -98,7 +108,15 @@ class ModelProvider(Section):
     )
     http_host: Text | None = Field(None, description="Host header sent upstream. Default: the host that is called.")
     provider_interface: ProviderInterface | None = Field(
-        None, description="Which known provider an unknown one behaves like. Only for unknown prefixes of `model`."
+        None,
+        description="Which known provider an unknown one behaves like: its paths, dialects and way to send the key. "
+        "`openai` where there is nothing special, `anthropic`, `amazon_bedrock` or `gemini_native` for endpoints in "
+        "their dialects. Only for unknown prefixes of `model`.",
+    )
+    region: Region | None = Field(
+        None,
+        description="AWS region that calls to Amazon Bedrock are signed for when there is no API key. Default: the one "
+        "in `base_url`, else `AWS_REGION` or `AWS_DEFAULT_REGION`; without any, calls are not signed.",
     )
     headers: dict[Text, str] | None = Field(
         None, repr=False, description="Headers added to every call, last of all: they may replace the authentication."
