@@ -21,7 +21,13 @@ from plano.dialects.conversation import (
 )
 from plano.dialects.custom_tools import custom_names, unwrap
 from plano.dialects.responses_error import parse_error, render_error
-from plano.dialects.responses_items import REDACTED_PREFIX, SIGNATURE_PREFIX, make_thinking
+from plano.dialects.responses_items import (
+    REDACTED_PREFIX,
+    SIGNATURE_PREFIX,
+    make_thinking,
+    tag_signature,
+    untag_signature,
+)
 from plano.dialects.responses_output import (
     Envelope,
     annotation_of,
@@ -30,6 +36,7 @@ from plano.dialects.responses_output import (
     custom_call_item,
     is_encodable,
     message_item,
+    name_answer,
     parse_usage,
     reasoning_item,
     reasoning_part,
@@ -109,13 +116,13 @@ def _parse_item(item: Json, path: str) -> list[Block]:
     if kind == "custom_tool_call":
         return [ToolUse(call_id_of(item), _need(item, "name", path), _need(item, "input", path), custom=True)]
     if kind == "reasoning":
-        name, signature = item.get("id"), item.get("encrypted_content")
+        name, encrypted = _text(item, "id") or None, _text(item, "encrypted_content")
         return list(
             make_thinking(
-                name if type(name) is str else None,
+                name,
                 [_need(part, "text", path) for part in _objects(item, "summary", path)],
                 [_need(part, "text", path) for part in _objects(item, "content", path)],
-                signature if type(signature) is str else None,
+                tag_signature(encrypted, name) if encrypted else None,
             )
         )
     return [Opaque(ITEM, item)]
@@ -167,14 +174,15 @@ def render_answer(answer: Answer, conversation: Conversation, created: int) -> J
     """The response object for a client. `created` (Unix seconds) is used when the upstream does not say."""
     refused = any(isinstance(block, Refusal) for block in answer.blocks)
     status, reason = status_of(answer.stop, refused)
-    output = _Output(answer.id, conversation)
+    answer_id = name_answer(answer.id, created)
+    output = _Output(answer_id, conversation)
     for block in answer.blocks:
         output.add(block)
     if status == "incomplete" and output.items and "status" in output.items[-1]:
         output.items[-1]["status"] = status
     return Envelope(conversation).render(
-        answer.id,
-        answer.model,
+        answer_id,
+        answer.model or conversation.model or "",
         created if answer.created is None else answer.created,
         status,
         output.items,
@@ -243,7 +251,8 @@ class _Output:
         elif block.text:
             item.setdefault("content", []).append(reasoning_part(block.text))
         if block.signature is not None:
-            item["encrypted_content"] = block.signature
+            found = untag_signature(block.signature)
+            item["encrypted_content"] = block.signature if found is None else found[1]
 
     def _add_call(self, block: ToolUse) -> None:
         namespace, name = self._names.split(block.name)

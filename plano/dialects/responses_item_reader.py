@@ -24,6 +24,7 @@ from plano.dialects.events import (
     TextDelta,
 )
 from plano.dialects.responses_answer import call_id_of
+from plano.dialects.responses_items import tag_signature
 from plano.dialects.responses_output import citation_of
 from plano.dialects.responses_parts import ITEM, PART
 
@@ -178,7 +179,7 @@ class ItemReader:
             last = place.last
             if last is None or last.stopped:
                 last = self._open(place, "content", len(place.blocks), BlockKind.THINKING, events)
-            events.append(SignatureDelta(last.index, signature))
+            events.append(SignatureDelta(last.index, tag_signature(signature, place.id or None)))
 
     def _stop_all(self, place: _Item, events: list[Event]) -> None:
         for block in place.blocks.values():

@@ -16,7 +16,7 @@ import orjson
 from plano.dialects.conversation import Conversation, Json
 from plano.dialects.custom_tools import custom_names, unwrap
 from plano.dialects.events import ArgumentsDelta, BlockKind, BlockStarted, CitationDelta, SignatureDelta, TextDelta
-from plano.dialects.responses_items import REDACTED_PREFIX, SIGNATURE_PREFIX
+from plano.dialects.responses_items import REDACTED_PREFIX, SIGNATURE_PREFIX, untag_signature
 from plano.dialects.responses_output import (
     annotation_of,
     call_item,
@@ -305,7 +305,8 @@ class ItemWriter:
             return self._fill_call(block, text)
         if block.kind is BlockKind.THINKING:
             if block.signature is not None:
-                item.item["encrypted_content"] = block.signature
+                found = untag_signature(block.signature)
+                item.item["encrypted_content"] = block.signature if found is None else found[1]
             return self._fill_thought(block, text) if block.pieces else b""
         part = item.item["content"][block.place]
         place["content_index"] = block.place

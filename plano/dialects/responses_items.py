@@ -8,11 +8,16 @@ nothing of the user's stands between them, so that calls made in parallel stay t
 
 Two kinds of reasoning items are ours (`responses_output.py` makes them for answers of other dialects): one that holds
 redacted thinking, and one that holds the signature of a tool call. Their ids say so, and here they turn back.
+
+Encrypted reasoning is of use to its provider only, which refuses a request with any other, and checks the id of its
+item. So it leaves here, for the hub, with a tag and that id; what comes back without them is another provider's, unless
+it came straight from a client of this dialect.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 from plano.dialects.chat_content import name_of
@@ -34,8 +39,14 @@ from plano.dialects.conversation import (
 from plano.dialects.responses_parts import ITEM, parse_content, render_part
 from plano.dialects.responses_tools import ToolNames
 
+SIGNATURE_TAG: Final = "responses:"
 REDACTED_PREFIX: Final = "rs_redacted_"
 SIGNATURE_PREFIX: Final = "rs_for_"
+
+# OpenAI's encrypted reasoning: a Fernet token, whose first bytes are always these.
+_OPENAI_SIGNATURE: Final = "gAAAA"
+# The ids we give to reasoning items: those of providers have no number at their end.
+_OUR_IDS: Final = re.compile(r"rs_.+_\d+")
 
 # The longest `call_id`, and the longest `user`, the API accepts.
 _ID_LENGTH: Final = 64
@@ -175,17 +186,31 @@ def make_thinking(name: str | None, summary: list[str], content: list[str], sign
     return blocks
 
 
-def render_items(turns: list[Turn], dropped: Dropped) -> list[Json]:
-    """The `input` list of a request for an upstream of this dialect."""
-    renderer = _ItemRenderer(dropped)
+def tag_signature(encrypted: str, name: str | None) -> str:
+    """The hub's signature for the encrypted content of an upstream's reasoning item."""
+    return f"{SIGNATURE_TAG}{name or ''}:{encrypted}"
+
+
+def untag_signature(signature: str) -> tuple[str, str] | None:
+    """(id of the item, encrypted content) of such a signature; None for any other."""
+    if not signature.startswith(SIGNATURE_TAG):
+        return None
+    name, _, encrypted = signature.removeprefix(SIGNATURE_TAG).partition(":")
+    return name, encrypted
+
+
+def render_items(turns: list[Turn], native: bool, dropped: Dropped) -> list[Json]:
+    """The `input` list of a request for an upstream of this dialect. `native`: the client speaks it too."""
+    renderer = _ItemRenderer(native, dropped)
     for number, turn in enumerate(turns):
         renderer.take(turn, f"messages[{number}]")
     return renderer.items
 
 
 class _ItemRenderer:
-    def __init__(self, dropped: Dropped) -> None:
+    def __init__(self, native: bool, dropped: Dropped) -> None:
         self.items: list[Json] = []
+        self._native = native
         self._dropped = dropped
         self._custom: set[str] = set()
         self._parts: list[Json] = []
@@ -260,26 +285,36 @@ class _ItemRenderer:
         self.items.append(item)
 
     def _add_reasoning(self, block: Thinking) -> None:
-        # Without its signature or the id of a stored item the API has no use for it, and refuses what it cannot verify.
-        if block.signature is None and block.id is None:
+        name, encrypted = block.id, block.signature
+        found = untag_signature(encrypted) if encrypted is not None else None
+        if found is not None:
+            name, encrypted = found[0] or None, found[1]
+        elif not self._is_own(block):
             self._dropped.add("thinking")
             return
         last = self.items[-1] if self.items else None
-        if block.id is not None and last is not None and last["type"] == "reasoning" and last.get("id") == block.id:
+        if name is not None and last is not None and last["type"] == "reasoning" and last.get("id") == name:
             item = last
         else:
             item = {"type": "reasoning", "summary": []}
-            if block.id is not None:
-                item["id"] = block.id
+            if name is not None:
+                item["id"] = name
             self.items.append(item)
-        # What passed through another dialect has lost its id, and whether it was a summary. The API takes no
-        # reasoning text as input, but any summary.
-        if block.text and (block.summary or block.id is None):
+        # What passed through another dialect may have been a summary. OpenAI takes no reasoning text as input.
+        if block.text and (block.summary or found is not None):
             item["summary"].append({"type": "summary_text", "text": block.text})
         elif block.text:
             item.setdefault("content", []).append({"type": "reasoning_text", "text": block.text})
-        if block.signature is not None:
-            item["encrypted_content"] = block.signature
+        if encrypted is not None:
+            item["encrypted_content"] = encrypted
+
+    def _is_own(self, block: Thinking) -> bool:
+        """May reasoning without a tag go to a provider of this dialect?"""
+        if block.signature is not None and block.signature.startswith(_OPENAI_SIGNATURE):
+            return True
+        if not self._native or block.id is None or _OUR_IDS.fullmatch(block.id) is not None:
+            return False
+        return block.signature is None or ":" not in block.signature
 
 
 def shorten(name: str, prefix: str) -> str:

@@ -49,8 +49,13 @@ _KNOWN_CODES: Final = frozenset(
 # -- ids --------------------------------------------------------------------------------------------------------------
 
 
+def name_answer(upstream_id: str, created: int) -> str:
+    """The id of an answer: the upstream's, or one made of the time for an upstream that gives none."""
+    return response_id(upstream_id or f"{created:x}")
+
+
 def suffix_of(answer_id: str) -> str:
-    """What the ids of an answer and of its items have in common, from the upstream's id of it."""
+    """What the ids of an answer and of its items have in common."""
     return _UNFIT.sub("_", _KNOWN_PREFIXES.sub("", answer_id)) or "0"
 
 
@@ -205,7 +210,7 @@ class Envelope:
         """The response object. `reason`: why it is incomplete; `error`: why it failed."""
         tier = service_tier or self._conversation.service_tier
         response: Json = {
-            "id": response_id(answer_id),
+            "id": answer_id,
             "object": "response",
             "created_at": created,
             "status": status,

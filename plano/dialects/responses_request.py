@@ -27,7 +27,6 @@ from plano.dialects.conversation import (
     OutputFormat,
     Reasoning,
     Text,
-    Thinking,
     Turn,
     Untranslatable,
 )
@@ -238,7 +237,7 @@ def render_request(conversation: Conversation, model: str, dropped: Dropped) -> 
         raise Untranslatable("The upstream of this model knows no stop sequences.", "stop")
     native = conversation.notes.get("dialect") == "responses"
     body: Json = {"model": model}
-    items = render_items(conversation.turns, dropped)
+    items = render_items(conversation.turns, native, dropped)
     texts = [text.text for text in conversation.system if text.text]
     if any(text.cache is not None for text in conversation.system):
         dropped.add("cache_control")
@@ -368,21 +367,13 @@ def _render_include(conversation: Conversation, body: Json) -> None:
         (reasoning is not None and reasoning.encrypted)
         # What is not kept there can only be continued with what is given back; models that do not reason refuse this.
         or (asked and body.get("store") is False)
-        or _carries_signatures(conversation)
+        or any(item.get("encrypted_content") is not None for item in body.get("input", []))
     ):
         include.append(ENCRYPTED)
     if conversation.logprobs:
         include.append(LOGPROBS)
     if include:
         body["include"] = include
-
-
-def _carries_signatures(conversation: Conversation) -> bool:
-    return any(
-        isinstance(block, Thinking) and block.signature is not None
-        for turn in conversation.turns
-        for block in turn.blocks
-    )
 
 
 def _render_extra(conversation: Conversation, body: Json, dropped: Dropped) -> None:

@@ -23,7 +23,7 @@ from plano.dialects.events import (
     UsageKnown,
 )
 from plano.dialects.responses_item_writer import ItemWriter, Numbering
-from plano.dialects.responses_output import Envelope, status_of
+from plano.dialects.responses_output import Envelope, name_answer, status_of
 
 
 class Writer:
@@ -74,10 +74,10 @@ class Writer:
         if self._started:
             return b""
         self._started = True
-        self._id = event.id
+        self._id = name_answer(event.id, self._created)
         self._model = event.model or self._model
         self._service_tier = event.service_tier
-        self._items.name_after(event.id)
+        self._items.name_after(self._id)
         if event.created is not None:
             self._created = event.created
         body = {"response": self._render("in_progress")}
