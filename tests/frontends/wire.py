@@ -17,7 +17,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.closing = self.aborted = False
+        self.closing = self.aborted = self.ended = False
         self.reading = True
         self.protocol: asyncio.Protocol | None = None
         self.full_at_bytes = 1 << 40  # what the other end takes before it stops reading
@@ -33,6 +33,7 @@ class Wire(asyncio.Transport):
         return b"".join(self.written)
 
     def write(self, data: Any) -> None:
+        assert not self.ended, "written after the end"
         before = sum(map(len, self.written))
         self.written.append(bytes(data))
         if before <= self.full_at_bytes < before + len(data) and self.protocol is not None:
@@ -40,6 +41,12 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closing
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def close(self) -> None:
         self.closing = True
