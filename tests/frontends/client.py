@@ -173,6 +173,10 @@ class Client:
     def close(self) -> None:
         self._socket.close()
 
+    def stop_sending(self) -> None:
+        """Close this end's half of the connection."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """Leave with a RST."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

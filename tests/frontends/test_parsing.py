@@ -25,20 +25,19 @@ async def test_a_chat_completion_is_answered(client: Client, upstream: Upstream)
     "data", [chat_request(), chunked_request(chat_body(), extension=b";a=b", trailers=b"t: v\r\n")]
 )
 async def test_a_request_may_be_split_at_every_byte(records: RecordSocket, upstream: Upstream, data: bytes) -> None:
-    wired = WiredFrontend(records.address, port=upstream.port)
-    splits = [[data[:place], data[place:]] for place in range(1, len(data))]
-    splits.append([data[place : place + 1] for place in range(len(data))])
-    wires = []
-    for pieces in splits:
-        connection, wire = wired.accept()
-        wires.append(wire)
-        for piece in pieces:
-            connection.data_received(piece)
-    await wait_until(lambda: all(wire.data.endswith(b"}}") for wire in wires))
-    assert len(upstream.received) == len(splits)
-    assert {received.body for received in upstream.received} == {chat_body("one")}
-    assert {wire.data.partition(b"\r\n")[0] for wire in wires} == {b"HTTP/1.1 200 OK"}
-    await wired.frontend.close()
+    async with WiredFrontend(records.address, port=upstream.port) as wired:
+        splits = [[data[:place], data[place:]] for place in range(1, len(data))]
+        splits.append([data[place : place + 1] for place in range(len(data))])
+        wires = []
+        for pieces in splits:
+            connection, wire = wired.accept()
+            wires.append(wire)
+            for piece in pieces:
+                connection.data_received(piece)
+        await wait_until(lambda: all(wire.data.endswith(b"}}") for wire in wires))
+        assert len(upstream.received) == len(splits)
+        assert {received.body for received in upstream.received} == {chat_body("one")}
+        assert {wire.data.partition(b"\r\n")[0] for wire in wires} == {b"HTTP/1.1 200 OK"}
 
 
 async def test_a_request_that_comes_byte_by_byte_is_answered(client: Client) -> None:

@@ -30,6 +30,8 @@ from tests.frontends.upstream import (
     say,
     stream,
 )
+from tests.frontends.waiting import wait_until
+from tests.frontends.wire import WiredFrontend
 
 ERROR_EVENT = b'data: {"error":{"message":"no capacity","type":"overloaded"}}\n\n'
 ERROR_DOCUMENT = json.dumps({"error": {"message": "no capacity", "type": "overloaded"}})
@@ -253,6 +255,19 @@ async def test_a_stale_connection_is_replaced_without_counting_an_attempt(
     assert answer.header("x-plano-attempts") == "1"
     assert len(upstream.links) == 2
     assert [record.attempts for record in await records.read(2)] == [(), ()]
+
+
+async def test_a_connection_that_idled_before_its_first_request_may_be_stale_too(
+    upstream: Upstream, records: RecordSocket
+) -> None:
+    async with WiredFrontend(records.address, port=upstream.port) as wired:
+        idle, _ = wired.provide()  # as when the client that it was dialled for has left
+        client, wire = wired.accept()
+        client.data_received(chat_request())
+        idle.connection_lost(None)
+        await wait_until(lambda: wire.written)
+        assert wire.data.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"x-plano-attempts: 1\r\n" in wire.data
 
 
 async def test_nothing_is_repeated_after_content(serve: Serve, connect: Connect, upstream: Upstream) -> None:

@@ -56,13 +56,12 @@ def runner(records: RecordSocket) -> Iterator[asyncio.Runner]:
 
 async def relay(records: RecordSocket, pieces: list[bytes], *, stream: bool) -> tuple[bytes, bytes]:
     """Head and body that a client gets when the upstream's answer comes in these reads."""
-    wired = WiredFrontend(records.address)
-    connection, _ = wired.provide()
-    client, wire = wired.accept()
-    client.data_received(chat_request(stream=stream))
-    for piece in pieces:
-        connection.data_received(piece)
-    await wired.frontend.close()
+    async with WiredFrontend(records.address) as wired:
+        connection, _ = wired.provide()
+        client, wire = wired.accept()
+        client.data_received(chat_request(stream=stream))
+        for piece in pieces:
+            connection.data_received(piece)
     head, _, body = wire.data.partition(b"\r\n\r\n")
     return head, body
 
