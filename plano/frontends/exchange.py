@@ -193,7 +193,9 @@ class Exchange:
         if candidate.dialect != self._wire.name or (candidate.always_streams and not stream):
             if self._conversation is None:
                 self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
-            self._translation = Translation(self._wire.name, candidate.dialect, self._conversation)
+            self._translation = Translation(
+                self._wire.name, candidate.dialect, self._conversation, candidate.model, self._trace[0].decode()
+            )
             self._events = []
         dropped = _NONE_DROPPED if self._translation is None and not candidate.quirks else Dropped()
         self._dropped = dropped

@@ -11,7 +11,7 @@ import orjson
 from plano.dialects.assembly import Assembler, events_of
 from plano.dialects.codecs import CLIENTS, UPSTREAMS
 from plano.dialects.conversation import BadAnswer, Conversation, Dropped, UpstreamError, Usage
-from plano.dialects.events import BlockStarted, Event, Failed, Finished, UsageKnown
+from plano.dialects.events import BlockStarted, Event, Failed, Finished, Started, UsageKnown
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
 
@@ -40,9 +40,12 @@ class Inflater:
 
 
 class Translation:
-    """See the module. `usage` is what the upstream has reported so far."""
+    """See the module. `usage` is what the upstream has reported so far. `model` and `answer_id` stand in for what an
+    upstream leaves out of its answer (Bedrock names neither)."""
 
-    def __init__(self, client: str, upstream: str, conversation: Conversation) -> None:
+    def __init__(self, client: str, upstream: str, conversation: Conversation, model: str, answer_id: str) -> None:
+        self._model = model
+        self._answer_id = answer_id
         self._client = CLIENTS[client]
         self._upstream = UPSTREAMS[upstream]
         self._conversation = conversation
@@ -80,6 +83,9 @@ class Translation:
         for event in events:
             if isinstance(event, UsageKnown):
                 self.usage = event.usage
+            elif isinstance(event, Started):
+                event.id = event.id or self._answer_id
+                event.model = event.model or self._model
         return events
 
     def read_stream_body(self, coding: bytes, data: bytes, complete: bool) -> list[Event]:
@@ -112,6 +118,8 @@ class Translation:
             return Failure(FailureKind.PROTOCOL, "the answer is not JSON", body=body[:2048])
         except BadAnswer as error:
             return Failure(FailureKind.PROTOCOL, str(error), body=body[:2048])
+        answer.id = answer.id or self._answer_id
+        answer.model = answer.model or self._model
         if answer.usage.known:
             self.usage = answer.usage
         if self._conversation.stream:  # an upstream that does not stream, for a client that wants to
