@@ -26,6 +26,7 @@ from plano.config.schema.operations import Overrides
 from plano.config.schema.providers import ModelProvider, RetryPolicy
 from plano.config.settings import Settings
 from plano.upstreams.catalogue import CatalogueEntry, find_provider, list_models, resolve_provider
+from plano.upstreams.quirks import PROVIDER_QUIRKS
 
 DEFAULT_TIMEOUTS_S = {"model": 300.0, "prompt": 300.0, "agent": 30.0}
 DECLARED_ADDRESS = "0.0.0.0"  # noqa: S104 - what the file's format has always meant
@@ -145,7 +146,7 @@ def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNam
         base_path=entry.locate(base_path),
         base_query=_mark_query(query or entry.query),
         quirks=entry.quirks,
-        usage_in_streams=entry.usage_in_streams,
+        usage_in_streams=all(PROVIDER_QUIRKS[name].usage_in_streams for name in entry.quirks),
         region=provider.region if "converse" in entry.dialects else None,
         access_key=None if provider.passthrough_auth else provider.access_key or None,
         passthrough_auth=provider.passthrough_auth,

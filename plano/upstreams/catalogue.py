@@ -60,7 +60,6 @@ class CatalogueEntry:
     dialects: tuple[DialectName, ...]
     auth: AuthScheme | None
     quirks: tuple[str, ...]
-    usage_in_streams: bool
     key_env: str | None
     registry: str
     aliases: tuple[str, ...]
@@ -141,7 +140,6 @@ def _build(prefix: str, row: Mapping[str, Any]) -> CatalogueEntry:
         dialects=tuple(row.get("dialects", ("chat",))),
         auth=row.get("auth"),
         quirks=tuple(row.get("quirks", ())),
-        usage_in_streams=row.get("usage_in_streams", True),
         key_env=row.get("key_env"),
         registry=row.get("registry", prefix),
         aliases=tuple(row.get("aliases", ())),

@@ -74,11 +74,13 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Quirk:
     """`apply` gives the body to send: the one it got, or a changed copy. It may raise BadRequest. `always_streams`: the
-    upstream answers with a stream even where the client wants a document."""
+    upstream answers with a stream even where the client wants a document. `usage_in_streams`: it may be asked for the
+    usage of a chat stream."""
 
     name: str
     apply: Callable[[Json, Call], Json]
     always_streams: bool = False
+    usage_in_streams: bool = True
 
 
 def quirks_for(names: tuple[str, ...], model: str) -> tuple[Quirk, ...]:
@@ -122,6 +124,10 @@ def _leave_out(body: Json, names: frozenset[str]) -> Json:
 
 def _drop_web_search_options(body: Json, call: Call) -> Json:
     return _leave_out(body, _WEB_SEARCH_OPTIONS) if call.upstream == "chat" else body
+
+
+def _drop_stream_options(body: Json, call: Call) -> Json:
+    return _leave_out(body, _STREAM_OPTIONS) if call.upstream == "chat" else body
 
 
 def _fit_kimi_coding(body: Json, call: Call) -> Json:
@@ -186,9 +192,10 @@ def _fix_temperature(body: Json, call: Call) -> Json:
 
 _RENAMED: Final = frozenset({"max_tokens"})
 _REASONING_EFFORT: Final = frozenset({"reasoning_effort"})
+_STREAM_OPTIONS: Final = frozenset({"stream_options"})
 _WEB_SEARCH_OPTIONS: Final = frozenset({"web_search_options"})
 
-_KIMI_CODING: Final = Quirk("kimi_coding", _fit_kimi_coding)
+_KIMI_CODING: Final = Quirk("kimi_coding", _fit_kimi_coding, usage_in_streams=False)
 _KIMI_K3: Final = Quirk("kimi_k3", _fit_kimi_k3)
 _COMPLETION_TOKENS: Final = Quirk("completion_tokens", _rename_max_tokens)
 _FIXED_TEMPERATURE: Final = Quirk("fixed_temperature", _fix_temperature)
@@ -198,6 +205,7 @@ PROVIDER_QUIRKS: Final = {
     quirk.name: quirk
     for quirk in (
         _KIMI_K3,
+        Quirk("no_stream_options", _drop_stream_options, usage_in_streams=False),
         Quirk("no_web_search_options", _drop_web_search_options),
         Quirk("codex", _fit_codex, always_streams=True),
     )

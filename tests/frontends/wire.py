@@ -82,7 +82,7 @@ class WiredFrontend:
 
     def provide(self) -> tuple[UpstreamConnection, Wire]:
         """An idle connection to the provider, which the next request takes."""
-        (pool,) = {candidate.pool for candidate in self.frontend.candidates.chain("test/one")}
+        (pool,) = {candidate.pool for candidate in self.frontend.candidates.chain("test/one", "chat")}
         wire = Wire()
         connection = UpstreamConnection(pool)
         connection.connection_made(wire)

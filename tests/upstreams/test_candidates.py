@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plano.config.plan import ClusterPlan, ProviderPlan, RetryPlan
+from plano.config.plan import AuthScheme, ClusterPlan, DialectName, ProviderPlan, RetryPlan
 from plano.upstreams.candidate import MAX_CACHED, Candidate, Candidates
 from tests.upstreams.plans import chat_at, provider, speak
 
@@ -19,7 +19,7 @@ def candidates(*providers: ProviderPlan, **aliases: str) -> Candidates:
 
 def only(model: str = "openai/gpt-4o", **changes: Any) -> Candidate:
     """The one candidate of one provider."""
-    (candidate,) = candidates(provider(model, **changes)).chain(model)
+    (candidate,) = candidates(provider(model, **changes)).chain(model, "chat")
     return candidate
 
 
@@ -42,6 +42,43 @@ def test_the_head_of_a_call() -> None:
         b"authorization: Bearer sk-1",
     ]
     assert candidate.answer_head == b"x-plano-model: openai/gpt-4o\r\n"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "stream_path", "own"),
+    [
+        ("chat", "/v1/chat/completions", "/v1/chat/completions", {b"authorization: Bearer sk-1"}),
+        ("responses", "/v1/responses", "/v1/responses", {b"authorization: Bearer sk-1"}),
+        ("messages", "/v1/messages", "/v1/messages", {b"x-api-key: sk-1", b"anthropic-version: 2023-06-01"}),
+        (
+            "converse",
+            "/v1/model/m-v1%3A0/converse",
+            "/v1/model/m-v1%3A0/converse-stream",
+            {b"authorization: Bearer sk-1"},
+        ),
+        (
+            "gemini",
+            "/v1/models/m-v1%3A0:generateContent",
+            "/v1/models/m-v1%3A0:streamGenerateContent?alt=sse",
+            {b"x-goog-api-key: sk-1"},
+        ),
+    ],
+)
+def test_the_head_of_each_dialect(dialect: DialectName, path: str, stream_path: str, own: set[bytes]) -> None:
+    candidate = only("acme/m-v1:0", access_key="sk-1", endpoints=speak(dialect))
+    lines = head_lines(candidate)
+    assert lines[0] == f"POST {path} HTTP/1.1".encode()
+    shared = {b"host: acme.test", b"content-type: application/json", b"accept-encoding: identity"}
+    assert set(lines[1:]) == shared | own
+    assert candidate.stream_head.split(b"\r\n")[:-1] == [f"POST {stream_path} HTTP/1.1".encode(), *lines[1:]]
+
+
+def test_the_version_a_dialect_fixes_stands_once() -> None:
+    candidate = only("acme/m", endpoints=speak("messages"))
+    assert candidate.without_overrides([b"Anthropic-Version: 2021-01-01\r\n", b"x-other: 1\r\n"]) == b"x-other: 1\r\n"
+    configured = only("acme/m", endpoints=speak("messages"), headers=(("Anthropic-Version", "2030-01-01"),))
+    assert head_lines(configured).count(b"anthropic-version: 2030-01-01") == 1
+    assert not any(b"2023-06-01" in line for line in head_lines(configured))
 
 
 def test_without_a_key_no_credential_is_sent() -> None:
@@ -67,10 +104,10 @@ def test_the_path_may_name_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "quoted"), [("a/b", "a%2Fb"), ("a?b#c", "a%3Fb%23c"), ("ft:x", "ft:x"), ("%2e", "%252e")]
+    ("asked", "quoted"), [("a/b", "a%2Fb"), ("a?b#c", "a%3Fb%23c"), ("ft:x", "ft%3Ax"), ("%2e", "%252e")]
 )
 def test_a_model_named_by_a_client_cannot_leave_its_place_in_the_path(asked: str, quoted: str) -> None:
-    (candidate,) = candidates(provider("acme/*", endpoints=chat_at("/m/{model}/chat"))).chain(f"acme/{asked}")
+    (candidate,) = candidates(provider("acme/*", endpoints=chat_at("/m/{model}/chat"))).chain(f"acme/{asked}", "chat")
     assert head_lines(candidate)[0] == f"POST /m/{quoted}/chat HTTP/1.1".encode()
     assert candidate.model == asked
     assert candidate.name == f"acme/{asked}"
@@ -111,6 +148,24 @@ def test_the_clients_credential_is_sent_in_the_upstreams_scheme(
     assert candidate.credential(authorization, api_key) == b"authorization: %b\r\n" % sent
 
 
+@pytest.mark.parametrize(
+    ("auth", "sent"),
+    [
+        ("x-api-key", b"x-api-key: sk-c\r\n"),
+        ("api-key", b"api-key: sk-c\r\n"),
+        ("x-goog-api-key", b"x-goog-api-key: sk-c\r\n"),
+        ("bearer", b"authorization: Bearer sk-c\r\n"),
+    ],
+)
+def test_every_scheme_has_its_header(auth: AuthScheme, sent: bytes) -> None:
+    endpoints = tuple(replace(endpoint, auth=auth) for endpoint in speak("chat"))
+    passing = only(passthrough_auth=True, endpoints=endpoints)
+    assert passing.credential(b"Bearer sk-c", None) == passing.credential(None, b"sk-c") == sent
+    assert sent.rstrip() in head_lines(only(access_key="sk-c", endpoints=endpoints))
+    name = sent.partition(b":")[0].decode()
+    assert only(passthrough_auth=True, endpoints=endpoints, headers=((name, "own"),)).credential(None, b"sk-c") == b""
+
+
 def test_where_the_client_has_no_credential_none_is_sent() -> None:
     assert only(passthrough_auth=True).credential(None, None) == b""
 
@@ -136,23 +191,36 @@ def test_the_chain_is_the_model_and_its_fallbacks_in_order() -> None:
         quick="a/x",
     )
     for asked in ("a/x", "x", "quick", None, "none"):
-        assert [one.name for one in some.chain(asked)] == ["a/x", "c/z", "b/y"], asked
-    assert [one.name for one in some.chain("b/y")] == ["b/y", "d/never"]
-    assert some.chain("unknown") == ()
+        assert [one.name for one in some.chain(asked, "chat")] == ["a/x", "c/z", "b/y"], asked
+    assert [one.name for one in some.chain("b/y", "chat")] == ["b/y", "d/never"]
+    assert some.chain("unknown", "chat") == ()
 
 
-def test_nobody_is_asked_twice_and_other_dialects_are_passed_over() -> None:
+def test_nobody_is_asked_twice() -> None:
+    some = candidates(falling_back("a/x", "a/x", "b/y", "y", "gone"), provider("b/y"))
+    assert [one.name for one in some.chain("a/x", "chat")] == ["a/x", "b/y"]
+
+
+def test_each_of_a_chain_is_called_in_the_clients_dialect_or_its_own() -> None:
     some = candidates(
-        falling_back("a/x", "a/x", "b/y", "y", "m/claude", "gone"),
-        provider("b/y"),
+        falling_back("a/x", "m/claude", "v/all", endpoints=speak("chat", "responses")),
         provider("m/claude", endpoints=speak("messages")),
+        provider("v/all", endpoints=speak("chat", "messages", "responses")),
     )
-    assert [one.name for one in some.chain("a/x")] == ["a/x", "b/y"]
+    spoken = {
+        client: [one.dialect for one in some.chain("a/x", client)] for client in ("chat", "messages", "responses")
+    }
+    assert spoken == {
+        "chat": ["chat", "messages", "chat"],
+        "messages": ["chat", "messages", "messages"],
+        "responses": ["responses", "messages", "responses"],
+    }
+    assert len(some.pools) == 3, "a provider's dialects share its connections"
 
 
 def test_fallbacks_may_be_models_of_a_wildcard() -> None:
     some = candidates(falling_back("a/x", "b/new"), provider("b/*"))
-    assert [(one.name, one.model) for one in some.chain("a/x")] == [("a/x", "x"), ("b/new", "new")]
+    assert [(one.name, one.model) for one in some.chain("a/x", "chat")] == [("a/x", "x"), ("b/new", "new")]
 
 
 def test_one_origin_has_one_pool() -> None:
@@ -162,7 +230,7 @@ def test_one_origin_has_one_pool() -> None:
         provider("a/z", host="h.test", authority="h.test", port=81),
         provider("a/w", host="h.test", authority="virtual.test"),
     )
-    pools = [some.chain(f"a/{model}")[0].pool for model in "xyzw"]
+    pools = [some.chain(f"a/{model}", "chat")[0].pool for model in "xyzw"]
     assert pools[0] is pools[1]
     assert len({id(pool) for pool in pools}) == 3
     assert len(some.pools) == 3
@@ -171,15 +239,15 @@ def test_one_origin_has_one_pool() -> None:
 def test_models_that_clients_make_up_cannot_fill_the_memory() -> None:
     some = candidates(provider("a/*"))
     for number in range(MAX_CACHED + 50):
-        (candidate,) = some.chain(f"a/m{number}")
+        (candidate,) = some.chain(f"a/m{number}", "chat")
         assert candidate.model == f"m{number}"
-    late = some.chain("a/late")[0]
-    assert late is not some.chain("a/late")[0], "prepared each time"
-    assert some.chain("a/m1")[0] is some.chain("a/m1")[0]
+    late = some.chain("a/late", "chat")[0]
+    assert late is not some.chain("a/late", "chat")[0], "prepared each time"
+    assert some.chain("a/m1", "chat")[0] is some.chain("a/m1", "chat")[0]
     assert len(some.pools) == 1
 
 
 def test_keys_are_not_shown() -> None:
     plan = replace(provider("a/x", access_key="sk-secret"), headers=(("x-key", "sk-secret"),))
     assert "sk-secret" not in repr(plan)
-    assert "sk-secret" not in repr(candidates(plan).chain("a/x")[0])
+    assert "sk-secret" not in repr(candidates(plan).chain("a/x", "chat")[0])

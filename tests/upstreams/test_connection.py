@@ -138,10 +138,9 @@ def test_what_passes_of_the_head() -> None:
     )
     connection = exchange.connection
     assert b"".join(connection.lines) == (
-        b"retry-after: 7\r\nx-upstream-request-id: up-1\r\ncontent-encoding: gzip\r\n"
-        b"OpenAI-Version: 2020-10-01\r\nX-RateLimit-Remaining: 0\r\n"
+        b"retry-after: 7\r\nx-upstream-request-id: up-1\r\nOpenAI-Version: 2020-10-01\r\nX-RateLimit-Remaining: 0\r\n"
     )
-    assert (connection.retry_after, connection.encoded, connection.content_length) == (b"7", True, 2)
+    assert (connection.retry_after, connection.coding, connection.content_length) == (b"7", b"gzip", 2)
 
 
 def test_nothing_of_an_answer_is_left_for_the_next() -> None:
@@ -156,7 +155,7 @@ def test_nothing_of_an_answer_is_left_for_the_next() -> None:
     exchange.lose()
     connection = exchange.connection
     assert (connection.lines, connection.content_type, connection.content_length) == ([], b"", -1)
-    assert (connection.retry_after, connection.encoded) == (b"", False)
+    assert (connection.retry_after, connection.coding) == (b"", b"")
     assert (exchange.caller.status, exchange.caller.body) == (200, b"fine")
     assert exchange.caller.told[-1] == "end"
 

@@ -16,6 +16,15 @@ from plano.upstreams.quirks import CODEX_INSTRUCTIONS, Call, apply_quirks, quirk
 from tests.upstreams.plans import provider
 
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+QUIRKY = (
+    "xai/m",
+    "mistral/m",
+    "moonshotai/kimi-k3",
+    "moonshotai/kimi-for-coding",
+    "chatgpt/gpt-5",
+    "openai/o3",
+    "openai/gpt-5",
+)
 CODEX_READY: dict[str, Any] = {"instructions": CODEX_INSTRUCTIONS, "input": [], "store": False, "stream": True}
 
 
@@ -44,7 +53,7 @@ def send(
     ("model", "names"),
     [
         ("openai/gpt-4o", []),
-        ("mistral/mistral-large-latest", []),
+        ("mistral/mistral-large-latest", ["no_stream_options"]),
         ("xai/grok-4.3", ["no_web_search_options"]),
         ("moonshotai/kimi-k3", ["kimi_k3"]),
         ("moonshotai/kimi-k3-preview", []),
@@ -71,6 +80,15 @@ def test_only_the_chatgpt_backend_streams_unasked() -> None:
         prefix for prefix, known in catalogue().items() if any(q.always_streams for q in quirks_for(known.quirks, "m"))
     ]
     assert streaming == ["chatgpt"]
+
+
+def test_who_must_not_be_asked_for_the_usage_of_a_stream() -> None:
+    refusing = [
+        model
+        for model in ("openai/gpt-4o", "mistral/m", "moonshotai/kimi-for-coding", "moonshotai/kimi-k3", "xai/m")
+        if not all(quirk.usage_in_streams for quirk in quirks_for(entry(model).quirks, model.partition("/")[2]))
+    ]
+    assert refusing == ["mistral/m", "moonshotai/kimi-for-coding"]
 
 
 def test_an_unknown_quirk_is_an_error_of_ours() -> None:
@@ -109,6 +127,14 @@ def test_xai_gets_no_web_search_options() -> None:
     sent, dropped = send("xai/grok-4.3", {**HELLO, "web_search_options": {}, "n": 2})
     assert sent == {**HELLO, "n": 2}
     assert dropped == ["web_search_options"]
+
+
+# -- Mistral
+
+
+def test_mistral_gets_no_stream_options() -> None:
+    body = {**HELLO, "stream": True, "stream_options": {"include_usage": True}}
+    assert send("mistral/mistral-large-latest", body) == ({**HELLO, "stream": True}, [])
 
 
 # -- Kimi
@@ -237,7 +263,15 @@ def test_reasoning_models_are_told_the_limit_by_its_new_name(model: str) -> None
 
 @given(
     model=st.sampled_from(
-        ["xai/m", "moonshotai/kimi-k3", "moonshotai/kimi-for-coding", "chatgpt/gpt-5", "openai/o3", "openai/gpt-5"]
+        [
+            "xai/m",
+            "mistral/m",
+            "moonshotai/kimi-k3",
+            "moonshotai/kimi-for-coding",
+            "chatgpt/gpt-5",
+            "openai/o3",
+            "openai/gpt-5",
+        ]
     ),
     client=st.sampled_from(["chat", "messages", "responses"]),
     upstream=st.sampled_from(["chat", "messages", "responses", "converse", "gemini"]),

@@ -230,7 +230,7 @@ async def test_the_name_asked_for_is_that_of_the_host_header(
         plan = provider("acme/x", scheme="https", host=host, port=origin.port, authority=authority_header)
         limits = replace(LimitsPlan(), upstream_keepalive_s=1.0)
         candidates = Candidates(ClusterPlan((), (plan,), {}, (), tls_ca_path=ca_path, limits=limits))
-        pool = candidates.chain("acme/x")[0].pool
+        pool = candidates.chain("acme/x", "chat")[0].pool
         caller = await asyncio.wait_for(call(pool), 10)
         assert (caller.failure, caller.body) == (None, b"ok")
         await pool.close()
