@@ -14,7 +14,7 @@ from plano.dialects.chat_errors import is_error, parse_error, render_error
 from plano.dialects.chat_prompt import join_texts
 from plano.dialects.chat_reasoning import read_reasoning, render_reasoning
 from plano.dialects.chat_tools import arguments_text, render_call, tagged_signature
-from plano.dialects.chat_usage import finish_reason, parse_usage, render_usage, stop_of, stop_sequence_of
+from plano.dialects.chat_usage import SERVICE_TIERS, finish_reason, parse_usage, render_usage, stop_of, stop_sequence_of
 from plano.dialects.conversation import (
     Answer,
     BadAnswer,
@@ -73,7 +73,7 @@ def render_answer(answer: Answer, conversation: Conversation, created: int) -> d
     }
     if answer.usage.known:
         body["usage"] = render_usage(answer.usage)
-    if answer.service_tier is not None:
+    if answer.service_tier in SERVICE_TIERS:
         body["service_tier"] = answer.service_tier
     return body
 

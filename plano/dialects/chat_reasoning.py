@@ -5,9 +5,9 @@
   `reasoning.summary` {summary} and `reasoning.encrypted` {data}; what carries signatures, both ways.
 - `thinking_blocks` (LiteLLM): Anthropic's blocks.
 
-We write `reasoning_content`, and `reasoning_details` only where there is something to prove or to hide. What an upstream
-of this dialect proves or hides is of use to it alone: it gets a tag, with OpenRouter's name of its format, so that no
-other dialect mistakes it for its own, and only what has the tag goes back to such an upstream.
+We write `reasoning_content`, and `reasoning_details` only where there is something to prove or to hide. What an
+upstream of this dialect proves or hides is of use to it alone: it gets a tag, with OpenRouter's name of its format, so
+that no other dialect mistakes it for its own, and only what has the tag goes back to such an upstream.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from plano.dialects.chat_fields import (
 from plano.dialects.chat_messages import parse_messages
 from plano.dialects.chat_prompt import render_messages
 from plano.dialects.chat_tools import parse_choice, parse_tools, render_tools
+from plano.dialects.chat_usage import SERVICE_TIERS
 from plano.dialects.conversation import (
     BadRequest,
     Conversation,
@@ -87,7 +88,6 @@ _ESSENTIAL: Final = frozenset(("background", "conversation", "mcp_servers", "pre
 
 # OpenAI rejects longer ones; what clients of Anthropic send as `metadata.user_id` often is.
 _USER_LIMIT: Final = 64
-_TIERS: Final = frozenset(("auto", "default", "flex", "scale", "priority", "fast"))
 
 
 def parse_request(body: dict[str, Any]) -> Conversation:
@@ -312,7 +312,7 @@ def _render_options(conversation: Conversation, own: bool, body: Json, dropped: 
         body["store"] = conversation.store
     tier = conversation.service_tier
     if tier is not None and (own or tier != "auto"):
-        if own or tier in _TIERS:
+        if own or tier in SERVICE_TIERS:
             body["service_tier"] = tier
         else:
             dropped.add("service_tier")

@@ -11,6 +11,9 @@ from typing import Any, Final
 
 from plano.dialects.conversation import Json, StopReason, Usage
 
+# ServiceTier: the reference knows no others, and typed clients none but these.
+SERVICE_TIERS: Final = frozenset(("auto", "default", "flex", "scale", "priority", "fast"))
+
 _REASONS: Final = {
     "stop": StopReason.END,
     "eos": StopReason.END,

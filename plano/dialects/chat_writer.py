@@ -17,7 +17,7 @@ from plano.dialects.chat_citations import render_annotation
 from plano.dialects.chat_errors import render_error
 from plano.dialects.chat_prompt import end_of, separator
 from plano.dialects.chat_reasoning import redacted_detail, thinking_detail
-from plano.dialects.chat_usage import finish_reason, render_usage
+from plano.dialects.chat_usage import SERVICE_TIERS, finish_reason, render_usage
 from plano.dialects.conversation import Conversation, Json, StopReason, Thinking, UpstreamError, Usage
 from plano.dialects.events import (
     ArgumentsDelta,
@@ -136,7 +136,7 @@ class Writer:
             "created": self._created if started.created is None else started.created,
             "model": started.model,
         }
-        if started.service_tier is not None:
+        if started.service_tier in SERVICE_TIERS:
             value["service_tier"] = started.service_tier
         return b"data: " + orjson.dumps(value).removesuffix(b"}")
 
