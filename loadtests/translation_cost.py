@@ -16,10 +16,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder holds a profile.py that is not the library's
 
 import orjson
 
@@ -88,8 +85,7 @@ def make_stream(events: int) -> list[bytes]:
     base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "m"}
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": f" token{index}"} for index in range(events)]
-    for delta in deltas:
-        pieces.append(_chunk({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
+    pieces += [_chunk({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}) for delta in deltas]
     pieces.append(_chunk({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
     usage = {"prompt_tokens": 12, "completion_tokens": events, "total_tokens": events + 12}
     pieces.append(_chunk({**base, "choices": [], "usage": usage}))
