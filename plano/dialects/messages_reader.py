@@ -24,6 +24,7 @@ from plano.dialects.events import (
     Finished,
     SignatureDelta,
     Started,
+    StreamReader,
     TextDelta,
     UsageKnown,
 )
@@ -58,7 +59,7 @@ class _OpenBlock:
         self.said = False
 
 
-class Reader:
+class Reader(StreamReader):
     """Reads one stream. See `StreamReader`."""
 
     def __init__(self, conversation: Conversation) -> None:

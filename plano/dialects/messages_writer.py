@@ -25,6 +25,7 @@ from plano.dialects.events import (
     Finished,
     SignatureDelta,
     Started,
+    StreamWriter,
     TextDelta,
     UsageKnown,
 )
@@ -48,7 +49,7 @@ _ARGUMENTS: Final = b'"input_json_delta","partial_json":%b'
 _NO_BLOCK: Final = -1
 
 
-class Writer:
+class Writer(StreamWriter):
     """Writes one stream. See `StreamWriter`."""
 
     def __init__(self, conversation: Conversation, created: int) -> None:

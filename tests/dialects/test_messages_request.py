@@ -133,7 +133,7 @@ def test_a_wrong_field_is_refused_by_its_name(change: dict[str, Any], param: str
 
 def test_unknown_fields_are_kept_with_their_path_and_unknown_blocks_as_they_came() -> None:
     result = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
-    body = {
+    body: dict[str, Any] = {
         **HELLO,
         "container": "c1",
         "new_field": {"a": 1},
@@ -612,8 +612,8 @@ def test_thinking_gives_way_where_the_api_refuses_it() -> None:
         body, dropped = render(*turns, reasoning=effort, **fields)
         assert "thinking" not in body
         assert dropped == ["reasoning"]
-    for turns in ((user("Hi"), signed, result), (user("Hi"), call, result, assistant("a"), user("b"))):
-        assert "thinking" in render(*turns, reasoning=effort)[0]
+    for history in ([user("Hi"), signed, result], [user("Hi"), call, result, assistant("a"), user("b")]):
+        assert "thinking" in render(*history, reasoning=effort)[0]
     # Models that think adaptively take any history.
     assert "thinking" in render(user("Hi"), call, result, reasoning=effort, model=NEW)[0]
 

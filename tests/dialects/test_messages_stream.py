@@ -471,7 +471,7 @@ def accumulate(data: bytes) -> Message:
     message: Any = None
     buffers: dict[int, bytes] = {}
     for event in parse(data):
-        typed: Any = construct_type(type_=RawMessageStreamEvent, value=event)  # type: ignore[arg-type]
+        typed: Any = construct_type(type_=RawMessageStreamEvent, value=event)
         message = accumulate_event(event=typed, current_snapshot=message, json_bufs=buffers)
     result: Message = message
     return result
