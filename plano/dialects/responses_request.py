@@ -246,7 +246,7 @@ def render_request(conversation: Conversation, model: str, dropped: Dropped) -> 
     if len(texts) > 1:
         parts = [{"type": "input_text", "text": text} for text in texts[1:]]
         items = [{"type": "message", "role": "system", "content": parts}, *items]
-    if items or not native:
+    if items or conversation.turns or not native:
         body["input"] = items
     if conversation.stream:
         body["stream"] = True

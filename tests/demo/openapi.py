@@ -31,6 +31,27 @@ def check(name: str, value: Any) -> None:
     jsonschema.Draft202012Validator(schema).validate(value)
 
 
+def check_any(name: str, value: Any) -> None:
+    """Like `check`, where the document says `oneOf` and means the one that `type` tells: without that, a value that is
+    right in several ways would be wrong."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": _load_tolerant()}
+    jsonschema.Draft202012Validator(schema).validate(value)
+
+
+@cache
+def _load_tolerant() -> dict[str, Any]:
+    tolerant: dict[str, Any] = _replace_one_of(load_schemas())
+    return tolerant
+
+
+def _replace_one_of(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_replace_one_of(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {"anyOf" if key == "oneOf" else key: _replace_one_of(value) for key, value in node.items()}
+
+
 def _spell_nullable(node: Any) -> Any:
     # Parts of the document still say `nullable`, which OpenAPI 3.1, and so jsonschema, knows nothing of.
     if isinstance(node, list):
