@@ -54,6 +54,7 @@ class _Choice:
     stop_sequence: str | None = None
     refused: bool = False
     signed: bool = False  # the open block of thinking has its signature
+    thought_plainly: bool = False  # reasoning came as plain text: texts in its details are the same again
     citations: list[Json] = field(default_factory=list)  # that came before their text
 
 
@@ -250,6 +251,7 @@ class Reader:
     def _read_reasoning(self, choice: _Choice, delta: Json, events: list[Event]) -> None:
         text = reasoning_text(delta)
         if text:
+            choice.thought_plainly = True
             self._add_text(choice, BlockKind.THINKING, text, events)
         details = delta.get("reasoning_details")
         if type(details) is not list:
@@ -262,7 +264,7 @@ class Reader:
                 if type(data) is str:
                     self._add_closed(choice, BlockKind.REDACTED_THINKING, tag(data, detail), None, events)
                 continue
-            if not text:  # else it is the same again
+            if not choice.thought_plainly:
                 part = detail.get("summary" if detail.get("type") == "reasoning.summary" else "text")
                 if type(part) is str and part:
                     self._add_text(choice, BlockKind.THINKING, part, events)
