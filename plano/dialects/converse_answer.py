@@ -1,8 +1,8 @@
 """Answers and errors of Bedrock's Converse operation. No I/O.
 
 Source: Bedrock API reference, Converse (response syntax and errors), ContentBlock, CitationsContentBlock, TokenUsage.
-Converse gives an answer neither an id nor the model's name: the id is the caller's to give (`answer_id`), the model is
-that of the request, or the one a prompt router chose where the trace tells it.
+Converse gives an answer neither an id nor the model's name: both stay "" for the caller to fill in, but for the model
+that a prompt router chose, where the trace tells it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _STATUSES: Final = {
 }
 
 
-def parse_answer(body: Json, conversation: Conversation | None = None, answer_id: str = "") -> Answer:
+def parse_answer(body: Json, conversation: Conversation | None = None) -> Answer:
     """A whole answer. With the `conversation` it answers, names of tools and custom tools are the client's again.
 
     Raises BadAnswer.
@@ -102,8 +102,8 @@ def parse_answer(body: Json, conversation: Conversation | None = None, answer_id
             blocks.append(block)
     stop, sequence = read_stop(body)
     return Answer(
-        id=answer_id,
-        model=read_model(body, conversation),
+        id="",
+        model=read_model(body),
         blocks=blocks,
         stop=stop,
         usage=read_usage(body.get("usage")),
@@ -164,14 +164,12 @@ def read_stop(body: Json) -> tuple[StopReason, str | None]:
     return _STOP_REASONS.get(reason, StopReason.OTHER), sequence if isinstance(sequence, str) else None
 
 
-def read_model(body: Json, conversation: Conversation | None) -> str:
-    """The model that answered, as far as it is known."""
+def read_model(body: Json) -> str:
+    """The model that a prompt router chose; "" without one."""
     trace = body.get("trace")
     router = trace.get("promptRouter") if isinstance(trace, dict) else None
     invoked = router.get("invokedModelId") if isinstance(router, dict) else None
-    if isinstance(invoked, str) and invoked:
-        return invoked
-    return (conversation.model if conversation is not None else None) or ""
+    return invoked if isinstance(invoked, str) else ""
 
 
 def read_service_tier(body: Json) -> str | None:

@@ -42,9 +42,10 @@ DIALECT: Final = "converse"
 # Stands where Bedrock wants a text and the client has none.
 EMPTY_TEXT: Final = "(empty)"
 
-# OpenAI's encrypted reasoning (a Fernet token). A request is refused as a whole for one signature of another maker, and
-# conversations do move between providers.
-_OPENAI_SIGNATURE: Final = "gAAAA"
+# A request is refused as a whole for one signature of another maker, and conversations do move between providers.
+# Anthropic's are base64 and good at Bedrock too; those of other dialects have a tag that is none (`chat:...`), and
+# OpenAI's are Fernet tokens, which all begin alike.
+_SIGNATURE = re.compile(r"(?!gAAAA)[A-Za-z0-9+/_=-]+")
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^,]*)?;base64,(.*)", re.DOTALL)
 # How the base64 of a file of this type begins, for clients that do not say what they send.
 _SIGNATURES: Final = {
@@ -185,8 +186,8 @@ class _Renderer:
             return self._with_cache(self._tool_use(block, place), block.cache)
         if isinstance(block, Thinking):
             # Without its proof of origin reasoning is refused even by the models that wrote it.
-            unproved = not block.signature or block.signature.startswith(_OPENAI_SIGNATURE)
-            if unproved or not self._traits.takes_reasoning_back():
+            proved = _SIGNATURE.fullmatch(block.signature or "") is not None
+            if not proved or not self._traits.takes_reasoning_back():
                 self._dropped.add(f"{place}.thinking")
                 return []
             text = {"text": block.text, "signature": block.signature}

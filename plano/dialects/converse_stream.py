@@ -17,7 +17,6 @@ from plano.dialects.conversation import BadAnswer, Conversation, Json, UpstreamE
 from plano.dialects.converse_answer import (
     exception_error,
     read_citation,
-    read_model,
     read_stop,
     read_usage,
 )
@@ -62,12 +61,10 @@ class _Open:
 
 
 class Reader(StreamReader):
-    """Reads one stream. `answer_id` is the id to give the answer, as Bedrock gives none in the stream."""
+    """Reads one stream. Bedrock names neither the answer nor the model in it: `Started` leaves both to the caller."""
 
-    def __init__(self, conversation: Conversation, answer_id: str = "") -> None:
-        self._model = read_model({}, conversation)
+    def __init__(self, conversation: Conversation) -> None:
         self._tools = client_tools(conversation)
-        self._answer_id = answer_id
         self._decoder = FrameDecoder()
         self._open: dict[int, _Open] = {}
         self._next_index = 0
@@ -129,7 +126,7 @@ class Reader(StreamReader):
     def _start(self, events: list[Event]) -> None:
         if not self._started:
             self._started = True
-            events.append(Started(self._answer_id, self._model))
+            events.append(Started("", ""))
 
     def _message_stop(self, payload: Json, events: list[Event]) -> None:
         if self._finished:

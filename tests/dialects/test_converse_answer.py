@@ -52,22 +52,19 @@ def blocks(*content: Any, conversation: Conversation | None = None) -> list[Bloc
 
 def test_a_plain_answer() -> None:
     body = answer({"text": "Hello"}, serviceTier={"type": "flex"})
-    assert parse_answer(body, Conversation("claude", []), "a1") == Answer(
-        id="a1",
-        model="claude",
+    assert parse_answer(body) == Answer(
+        id="",
+        model="",
         blocks=[Text("Hello")],
         stop=StopReason.END,
         usage=Usage(input=140, output=5, cache_read=100, cache_write=30, known=True),
         service_tier="flex",
     )
-    assert parse_answer(body).model == ""
 
 
 def test_the_model_that_a_prompt_router_chose() -> None:
     trace = {"promptRouter": {"invokedModelId": "arn:aws:bedrock:us-east-1::foundation-model/x.y"}}
-    assert (
-        parse_answer(answer(trace=trace), Conversation("router", [])).model == trace["promptRouter"]["invokedModelId"]
-    )
+    assert parse_answer(answer(trace=trace)).model == trace["promptRouter"]["invokedModelId"]
 
 
 def test_every_kind_of_block() -> None:

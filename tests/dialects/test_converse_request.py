@@ -378,7 +378,12 @@ def test_signed_reasoning_goes_back_as_it_came() -> None:
     body, dropped = render(
         user("a"),
         model_says(
-            Thinking("Hmm.", "c2ln"), RedactedThinking("AQID"), Thinking("unsigned"), Thinking("o", "gAAAAAbc"), "b"
+            Thinking("Hmm.", "c2ln"),
+            RedactedThinking("AQID"),
+            Thinking("unsigned"),
+            Thinking("of OpenAI", "gAAAAAbc"),
+            Thinking("of a chat upstream", "chat:x:c2ln"),
+            "b",
         ),
         user("c"),
     )
@@ -387,7 +392,7 @@ def test_signed_reasoning_goes_back_as_it_came() -> None:
         {"reasoningContent": {"redactedContent": "AQID"}},
         {"text": "b"},
     ]
-    assert dropped == ["messages[1].content[2].thinking", "messages[1].content[3].thinking"]
+    assert dropped == [f"messages[1].content[{index}].thinking" for index in (2, 3, 4)]
 
 
 def test_reasoning_of_one_model_does_not_go_to_another_kind_of_model() -> None:

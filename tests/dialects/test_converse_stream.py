@@ -70,7 +70,7 @@ def told(*events: tuple[str, Any], conversation: Conversation | None = None) -> 
 
 TEXT = (START, delta(0, {"text": "Hel"}), delta(0, {"text": "lo"}), stop(0), message_stop(), METADATA)
 TEXT_EVENTS = [
-    Started("", "m"),
+    Started("", ""),
     BlockStarted(0, BlockKind.TEXT),
     TextDelta(0, "Hel"),
     TextDelta(0, "lo"),
@@ -83,7 +83,6 @@ TEXT_EVENTS = [
 
 def test_text() -> None:
     assert told(*TEXT) == TEXT_EVENTS
-    assert Reader(Conversation("m", []), "id1").feed(stream(START)) == [Started("id1", "m")]
 
 
 def test_an_answer_ends_with_its_metadata_and_does_not_wait_for_the_connection() -> None:
@@ -115,7 +114,7 @@ def test_thinking_text_and_two_calls() -> None:
         message_stop("tool_use"),
         METADATA,
     ) == [
-        Started("", "m"),
+        Started("", ""),
         BlockStarted(0, BlockKind.THINKING),
         TextDelta(0, "Hm"),
         SignatureDelta(0, "c2ln"),
