@@ -92,9 +92,9 @@ def ask_for_usage(data: bytes, body: dict[str, Any]) -> bytes:
     if type(options) is dict:
         if options.get("include_usage") is True:
             return data
-        return orjson.dumps({**body, "stream_options": {**options, "include_usage": True}})
+        return encode({**body, "stream_options": {**options, "include_usage": True}})
     if "stream_options" in body:
-        return orjson.dumps({**body, "stream_options": {"include_usage": True}})
+        return encode({**body, "stream_options": {"include_usage": True}})
     start = data.find(b"{") + 1
     return b'%b"stream_options":{"include_usage":true},%b' % (data[:start], data[start:])
 
@@ -128,6 +128,14 @@ def _is_usage_event(event: bytes) -> bool:
     return False
 
 
+def encode(body: dict[str, Any]) -> bytes:
+    """The body as JSON. Raises BadRequest for one that cannot be written (nested more deeply than anybody reads)."""
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise BadRequest(f"The body cannot be passed on: {error}") from None
+
+
 def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
     """The request `data` (parsed: `body`) with its top-level `model` set to `model`, every other byte as it was.
 
@@ -149,7 +157,7 @@ def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
         start = data.find(value, place)
         if start == place + 1 or (start > 0 and data[place:start].strip(b" \t\r\n") == b":"):
             return data[:start] + orjson.dumps(model) + data[start + len(value) :]
-    return orjson.dumps({**body, "model": model})
+    return encode({**body, "model": model})
 
 
 def split_events(data: bytes) -> tuple[bytes, bytes]:

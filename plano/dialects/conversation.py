@@ -10,11 +10,14 @@ A dialect that cannot express something says so through `Dropped` (harmless: a c
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
 Json = dict[str, Any]
+
+_UNFIT = re.compile(r"[^\x21-\x2b\x2d-\x7e]")  # in a header's list of names: no space, no comma
 
 
 class BadRequest(Exception):
@@ -46,6 +49,12 @@ class Dropped:
     def add(self, name: str) -> None:
         if name not in self.names:
             self.names.append(name)
+
+    def header(self) -> bytes:
+        """The names as a header value. Clients choose some of them: nothing but visible ASCII, and bounded."""
+        names = [_UNFIT.sub("?", name[:128]) for name in self.names[:32]]
+        more = len(self.names) - len(names)
+        return ", ".join([*names, f"and {more} more"] if more else names).encode("ascii")
 
 
 # -- content ----------------------------------------------------------------------------------------------------------
@@ -176,7 +185,7 @@ class Turn:
 @dataclass(slots=True)
 class Tool:
     """A tool the model may call. `schema` is the JSON Schema of its arguments. `custom`: free text instead of JSON;
-    `grammar` then is its format object. `opaque`: a provider's own tool (web search, code execution), kept as it came."""
+    `grammar` then is its format object. `opaque`: a provider's own tool (web search, code execution), as it came."""
 
     name: str
     description: str | None = None
@@ -277,8 +286,8 @@ class StopReason(StrEnum):
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens. `input` counts everything the model read, cached or not (OpenAI's convention; Anthropic and Bedrock report
-    cache reads and writes apart from it, so parsers add and renderers subtract). `output` includes reasoning.
+    """Tokens. `input` counts everything the model read, cached or not (OpenAI's convention; Anthropic and Bedrock
+    report cache reads and writes apart from it, so parsers add and renderers subtract). `output` includes reasoning.
     `known` is False as long as the upstream has not reported anything."""
 
     input: int = 0
@@ -319,7 +328,7 @@ class Choice:
 @dataclass(slots=True)
 class UpstreamError:
     """An error an upstream reported, in a body or inside a stream. `kind` is neutral: invalid_request, authentication,
-    permission, not_found, too_large, rate_limit, overloaded, server, timeout. `status` 0 when the upstream gave none."""
+    permission, not_found, too_large, rate_limit, overloaded, server, timeout. `status` 0: the upstream gave none."""
 
     kind: str
     message: str

@@ -419,7 +419,7 @@ class Exchange:
             streamed = self._routed[2]
             content_type = b"text/event-stream; charset=utf-8" if streamed else b"application/json"
         if self._dropped.names:
-            lines += b"x-plano-dropped: %b\r\n" % ", ".join(self._dropped.names).encode("ascii", "replace")
+            lines += b"x-plano-dropped: %b\r\n" % self._dropped.header()
         head = b"%bcontent-type: %b\r\n%bx-plano-attempts: %d\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
             STATUS_LINES[self._status],
             content_type,

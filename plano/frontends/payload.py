@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import orjson
-
-from plano.dialects.chat import RoutedRequest, ask_for_usage, replace_model
+from plano.dialects.chat import RoutedRequest, ask_for_usage, encode, replace_model
 from plano.dialects.conversation import Dropped
 from plano.frontends.request import Request
 from plano.frontends.trace import Trace
@@ -31,12 +29,12 @@ def render_body(
     body, _, stream = routed
     if translation is not None:
         rendered = translation.render_request(candidate.model, dropped)
-        return orjson.dumps(apply_quirks(candidate.quirks, rendered, Call(client, candidate.dialect), dropped))
+        return encode(apply_quirks(candidate.quirks, rendered, Call(client, candidate.dialect), dropped))
     data = request.body
     if candidate.quirks:
         fitted = apply_quirks(candidate.quirks, body, Call(client, candidate.dialect), dropped)
         if fitted is not body:
-            body, data = fitted, orjson.dumps(fitted)
+            body, data = fitted, encode(fitted)
     if stream and candidate.asks_for_usage:
         asked = ask_for_usage(data, body)
         return replace_model(asked, body, candidate.model)

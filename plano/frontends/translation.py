@@ -10,7 +10,8 @@ import orjson
 
 from plano.dialects.assembly import Assembler, events_of
 from plano.dialects.codecs import CLIENTS, UPSTREAMS
-from plano.dialects.conversation import BadAnswer, Conversation, Dropped, UpstreamError, Usage
+from plano.dialects.conversation import Answer, BadAnswer, Conversation, Dropped, UpstreamError, Usage
+from plano.dialects.custom_tools import restore
 from plano.dialects.events import BlockStarted, Event, Failed, Finished, Started, UsageKnown
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
@@ -118,13 +119,14 @@ class Translation:
             return Failure(FailureKind.PROTOCOL, "the answer is not JSON", body=body[:2048])
         except BadAnswer as error:
             return Failure(FailureKind.PROTOCOL, str(error), body=body[:2048])
+        restore(answer, self._conversation)
         answer.id = answer.id or self._answer_id
         answer.model = answer.model or self._model
         if answer.usage.known:
             self.usage = answer.usage
         if self._conversation.stream:  # an upstream that does not stream, for a client that wants to
             return self.write_stream(events_of(answer))
-        return orjson.dumps(self._client.render_answer(answer, self._conversation, self._created))
+        return self._render(answer)
 
     def _assemble(self, events: list[Event]) -> bytes | Failure:
         """The document that a stream amounts to."""
@@ -133,7 +135,13 @@ class Translation:
             if isinstance(event, Failed):
                 return Failure(FailureKind.ERROR_EVENT, event.error.message)
             assembler.add(event)
-        return orjson.dumps(self._client.render_answer(assembler.answer(), self._conversation, self._created))
+        return self._render(assembler.answer())
+
+    def _render(self, answer: Answer) -> bytes | Failure:
+        try:
+            return orjson.dumps(self._client.render_answer(answer, self._conversation, self._created))
+        except orjson.JSONEncodeError as error:
+            return Failure(FailureKind.PROTOCOL, f"the answer cannot be passed on ({error})")
 
 
 def judge_events(events: list[Event], complete: bool) -> Failure | bool:
