@@ -150,7 +150,7 @@ async def _send_json(call: Call, answer: Answer) -> web.StreamResponse:
             await asyncio.sleep(call.number / 1000)
             await response.write(body)
             return response
-    return web.Response(body=body, content_type=content_type, headers=headers)
+    return web.Response(body=body, headers={**headers, "Content-Type": content_type})
 
 
 async def _stream(call: Call, answer: Answer) -> web.StreamResponse:

@@ -21,7 +21,7 @@ class _Events:
     def __init__(self) -> None:
         self._number = 0
 
-    def make(self, kind: EventKind, name: str, **fields: Any) -> Event:
+    def make(self, kind: EventKind, name: str, /, **fields: Any) -> Event:
         """Return the next event."""
         data = orjson.dumps({"type": name, "sequence_number": self._number, **fields})
         self._number += 1
@@ -31,8 +31,8 @@ class _Events:
 def render_events(response: dict[str, Any], choice: Choice) -> Iterator[Event]:
     """Yield the events that build up `response`, whose items are those of `choice`."""
     events = _Events()
-    begun = {**response, "status": "in_progress", "output": [], "usage": None}
-    begun |= {"completed_at": None, "incomplete_details": None}
+    begun = {key: value for key, value in response.items() if key != "usage"}
+    begun |= {"status": "in_progress", "output": [], "completed_at": None, "incomplete_details": None}
     yield events.make("opening", "response.created", response=begun)
     yield events.make("opening", "response.in_progress", response=begun)
     calls = iter(choice.calls)

@@ -139,7 +139,6 @@ def render_response(
         "model": prompt.model,
         "output": items,
         "service_tier": "default",
-        "user": None,
         "usage": {
             "input_tokens": answer.prompt_tokens,
             "input_tokens_details": {"cached_tokens": answer.cached_tokens, "cache_write_tokens": 0},
