@@ -19,11 +19,12 @@ def sign_text(text: str) -> str:
 
 
 def is_signature(value: object) -> bool:
-    """Return whether a value is a signature of ours, of whatever text."""
+    """Return whether a value is a signature of ours, of whatever text, in either alphabet of base64 (Google's SDKs read
+    one and write the other)."""
     if not isinstance(value, str):
         return False
     try:
-        decoded = b64decode(value, validate=True)
+        decoded = b64decode(value, altchars=b"-_" if {"-", "_"} & set(value) else None, validate=True)
     except ValueError:
         return False
     return decoded.startswith(_MARK) and len(decoded) == len(_MARK) + _DIGEST_BYTES

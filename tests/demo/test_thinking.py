@@ -118,6 +118,9 @@ async def test_thoughts_go_back_with_the_calls_that_followed_them(provider: Demo
 def test_signatures_are_of_a_text_and_of_nobody_else() -> None:
     assert sign_text("a") == sign_text("a") != sign_text("b")
     assert is_signature(sign_text("é"))
+    signatures = [sign_text(str(number)) for number in range(50)]
+    assert any("+" in each or "/" in each for each in signatures)
+    assert all(is_signature(each.replace("+", "-").replace("/", "_")) for each in signatures)
     for other in ("", "QUJD", "no base64", None, 1, sign_text("a") + "QQ=="):
         assert not is_signature(other)
 
