@@ -26,6 +26,7 @@ from plano.demo.prompts import (
     read_integer,
     require_model,
 )
+from plano.demo.schemas import MAX_DEPTH
 from plano.demo.signatures import is_signature, sign_text
 
 _STATUSES: Mapping[int, str] = {
@@ -329,7 +330,7 @@ def _parse_tool_config(config: Any, tools: tuple[Tool, ...]) -> tuple[ToolChoice
 
 
 def _parse_output_schema(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    schema = config.get("responseJsonSchema") or config.get("responseSchema")
+    schema = config.get("responseJsonSchema") or _spell_types(config.get("responseSchema"))
     if config.get("responseMimeType") != "application/json":
         if schema:
             raise _refuse("generation_config", "a response schema needs the response mime type application/json")
@@ -337,6 +338,20 @@ def _parse_output_schema(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if schema is not None and not isinstance(schema, dict):
         raise _refuse("generation_config.response_schema", "expected an object")
     return schema or {}
+
+
+def _spell_types(schema: Any, depth: int = 0) -> Any:
+    """Return one of Google's own schemas, whose types are the names of an enum (`OBJECT`), as a JSON Schema."""
+    if depth > MAX_DEPTH:
+        return schema
+    if isinstance(schema, list):
+        return [_spell_types(each, depth + 1) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    spelled = {key: _spell_types(value, depth + 1) for key, value in schema.items()}
+    if isinstance(spelled.get("type"), str):
+        spelled["type"] = spelled["type"].lower()
+    return spelled
 
 
 def _parse_stop(stop: Any) -> tuple[str, ...]:

@@ -45,7 +45,9 @@ def _parse_faults(context: click.Context, parameter: click.Parameter, pairs: tup
     return faults
 
 
-@click.command(help="Serve a demo LLM provider (OpenAI and Anthropic shapes) until SIGTERM or SIGINT.")
+@click.command(
+    help="Serve a demo LLM provider (the shapes of OpenAI, Anthropic, Bedrock and Gemini) until SIGTERM or SIGINT."
+)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option(

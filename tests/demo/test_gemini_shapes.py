@@ -66,6 +66,13 @@ async def test_tools_are_called_whole_and_their_results_used(provider: DemoProvi
     assert "cold" in answered["candidates"][0]["content"]["parts"][0]["text"]
 
 
+async def test_googles_own_schemas_are_understood(provider: DemoProvider) -> None:
+    own = {"type": "OBJECT", "properties": {"city": {"type": "STRING"}}, "required": ["city"]}
+    body = say("The weather in Oslo?", tools=[{"functionDeclarations": [{"name": "get_weather", "parameters": own}]}])
+    (call,) = (await generate(provider, body)).json["candidates"][0]["content"]["parts"]
+    assert call["functionCall"]["args"] == {"city": "Oslo"}
+
+
 @pytest.mark.parametrize(
     ("config", "calls"),
     [
