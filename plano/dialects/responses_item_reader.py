@@ -109,7 +109,7 @@ class ItemReader:
     def take_output(self, output: list[Any], events: list[Event]) -> None:
         """The final output: tell what of it was never told, and stop everything. Items are the same by their place or
         by their id: some servers leave out places, some change ids."""
-        known = {item.id for item in self._items.values() if item.id}
+        known = [item.id for item in self._items.values() if item.id]
         for index, item in enumerate(output):
             if type(item) is not dict:
                 continue

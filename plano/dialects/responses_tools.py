@@ -205,10 +205,10 @@ def render_tools(conversation: Conversation, dropped: Dropped) -> list[Json]:
 
 
 def _render_hosted(tool: Json, native: bool, path: str, dropped: Dropped) -> Json:
-    kind = tool.get("type")
+    kind = str(tool.get("type"))
     if native or kind in HOSTED_TOOLS:
         return tool
-    if type(kind) is not str or _ANTHROPIC_WEB_SEARCH.fullmatch(kind) is None:
+    if _ANTHROPIC_WEB_SEARCH.fullmatch(kind) is None:
         raise Untranslatable(f"'{path}': the upstream of this model has no tool of type '{kind}'.", path)
     search: Json = {"type": "web_search"}
     if type(tool.get("allowed_domains")) is list:
