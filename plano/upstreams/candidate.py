@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 from plano.config.plan import ClusterPlan, EndpointPlan, ProviderPlan
+from plano.dialects.conversation import BadRequest
+from plano.dialects.plain import COUNT_TOKENS
 from plano.routing.models import ModelTable, Target
 from plano.upstreams.pool import Origin, Pool
 from plano.upstreams.quirks import quirks_for
@@ -26,7 +29,8 @@ _KEY_HEADERS: dict[str, tuple[str, str]] = {
 class Candidate:
     """One provider entry and model as the clients of one dialect call it. `dialect` is what the upstream is spoken to
     in. `request_head` and `stream_head` end where the per-request headers begin, `answer_head` likewise for the
-    client's answer. `asks_for_usage`: a chat stream is asked for its usage.
+    client's answer. `asks_for_usage`: a chat stream is asked for its usage. `plain`: an endpoint that is passed
+    through; it is called in no dialect, and with the client's Content-Type, which its request brings along.
     """
 
     __slots__ = (
@@ -41,6 +45,7 @@ class Candidate:
         "model",
         "name",
         "overrides",
+        "plain",
         "plan",
         "pool",
         "quirks",
@@ -50,15 +55,20 @@ class Candidate:
         "stream_limit_s",
     )
 
-    def __init__(self, target: Target, endpoint: EndpointPlan, pool: Pool, signer: RequestSigner | None) -> None:
+    def __init__(
+        self, target: Target, endpoint: EndpointPlan, pool: Pool, signer: RequestSigner | None, *, plain: bool = False
+    ) -> None:
         plan = target.provider
         self.plan = plan
         self.pool = pool
         self.model = target.upstream_model
-        self.dialect: str = endpoint.dialect
-        self.asks_for_usage = endpoint.dialect == "chat" and plan.usage_in_streams
-        self.quirks = quirks_for(plan.quirks, target.upstream_model)
+        self.plain = plain
+        self.dialect: str = "plain" if plain else endpoint.dialect
+        self.asks_for_usage = not plain and endpoint.dialect == "chat" and plan.usage_in_streams
+        self.quirks = () if plain else quirks_for(plan.quirks, target.upstream_model)
         self.always_streams = any(quirk.always_streams for quirk in self.quirks)
+        usable = plan.usage_in_streams and all(quirk.usage_in_streams for quirk in self.quirks)
+        self.asks_for_usage = endpoint.dialect == "chat" and usable
         self.signed = signer is not None
         self._signer = signer
         # How long a try may take until the answer begins; a stream is held to the stricter of its two bounds.
@@ -70,6 +80,8 @@ class Candidate:
 
         key_header, key_prefix = _KEY_HEADERS.get(endpoint.auth, ("authorization", "Bearer "))
         fields = {"host": plan.authority, "content-type": "application/json", "accept-encoding": "identity"}
+        if plain:
+            del fields["content-type"]
         fields.update(endpoint.headers)
         if plan.access_key and not plan.passthrough_auth:
             fields[key_header] = f"{key_prefix}{plan.access_key}"
@@ -129,7 +141,8 @@ class Candidates:
 
     def chain(self, name: str | None, dialect: str) -> tuple[Candidate, ...]:
         """The candidates for a model name in the order of failover, as clients of `dialect` call them; empty when the
-        name is unknown."""
+        name is unknown. The path of a plain endpoint stands for a dialect too. Raises BadRequest when the model's
+        provider does not serve that."""
         chain = self._chains.get((dialect, name))
         if chain is None:
             chain = self._build_chain(name, dialect)
@@ -150,10 +163,13 @@ class Candidates:
         first = self._table.resolve(name)
         if first is None:
             return ()
+        if not _serves(first.provider, dialect):
+            message = f"The provider of this model, {first.provider.provider}, does not serve {dialect}."
+            raise BadRequest(message, "model")
         targets = [first]
         for fallback in first.provider.retry.fallback_models:
             target = self._table.resolve(fallback)
-            if target is not None and target not in targets:
+            if target is not None and target not in targets and _serves(target.provider, dialect):
                 targets.append(target)
         return tuple(self._candidate(target, dialect) for target in targets)
 
@@ -162,9 +178,10 @@ class Candidates:
         key = (provider.name, target.upstream_model, dialect)
         candidate = self._ready.get(key)
         if candidate is None:
-            endpoint = provider.endpoint_for(dialect)
+            plain = dialect.startswith("/")
+            endpoint = _plain_endpoint(provider, dialect) if plain else provider.endpoint_for(dialect)
             signer = self._signers[provider.region or ""] if endpoint.auth == "sigv4" else None
-            candidate = Candidate(target, endpoint, self._pool(provider), signer)
+            candidate = Candidate(target, endpoint, self._pool(provider), signer, plain=plain)
             if len(self._ready) < MAX_CACHED:
                 self._ready[key] = candidate
         return candidate
@@ -180,6 +197,25 @@ class Candidates:
             origin = Origin(provider.host, provider.port, server_name, tls)
             pool = self._pools[key] = Pool(origin, self._plan.limits, self._plan.connect_timeout_s)
         return pool
+
+
+def _find_neighbour(provider: ProviderPlan, path: str) -> EndpointPlan | None:
+    """The endpoint that a plain one stands beside and shares its key with: Anthropic's counting of tokens that of
+    messages, all others, which are OpenAI's, that of chat or responses. None when the provider has no such thing."""
+    beside = ("messages",) if path == COUNT_TOKENS else ("chat", "responses")
+    return next((endpoint for endpoint in provider.endpoints if endpoint.dialect in beside), None)
+
+
+def _serves(provider: ProviderPlan, dialect: str) -> bool:
+    """Every dialect is served, by translation where need be; a plain endpoint is there or not."""
+    return not dialect.startswith("/") or _find_neighbour(provider, dialect) is not None
+
+
+def _plain_endpoint(provider: ProviderPlan, path: str) -> EndpointPlan:
+    beside = _find_neighbour(provider, path)
+    assert beside is not None  # candidates are made of providers that serve it
+    whole = f"{provider.base_path}{path}{provider.base_query}"
+    return replace(beside, path=whole, stream_path=whole)
 
 
 def _host_of(authority: str) -> str:

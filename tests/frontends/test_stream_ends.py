@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from plano.frontends.relay import check_end
+from plano.dialects.wire import CHAT, MESSAGES, RESPONSES, StreamEnd
 from plano.frontends.verdicts import judge_document, judge_stream
 from plano.upstreams.failures import Failure, FailureKind
 
@@ -27,27 +27,62 @@ def kind_of(verdict: Failure | bool | None) -> FailureKind | bool | None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "failure"),
+    ("tail", "end"),
     [
-        (chunk() + DONE, None),
-        (chunk() + b"data:[DONE]\r\n\r\n", None),
-        (chunk(finish="stop") + DONE, None),
-        (chunk(finish="stop"), None),
-        (chunk(finish="tool_calls") + USAGE, None),
-        (chunk(finish="stop") + b": bye\n\n", None),
-        (chunk(), FailureKind.RESET),
-        (chunk() + USAGE, FailureKind.RESET),
-        (chunk("data: [DONE]"), FailureKind.RESET),
-        (chunk('\n\ndata: [DONE]\n\n"finish_reason":"stop"'), FailureKind.RESET),
-        (chunk() + ERROR, FailureKind.ERROR_EVENT),
-        (chunk() + ERROR.replace(b"\n", b"\r\n"), FailureKind.ERROR_EVENT),
-        (chunk() + ERROR.rstrip() + b"\n", FailureKind.ERROR_EVENT),
-        (ERROR + chunk(), FailureKind.RESET),
-        (b"", FailureKind.RESET),
+        (chunk() + DONE, StreamEnd.WHOLE),
+        (chunk() + b"data:[DONE]\r\n\r\n", StreamEnd.WHOLE),
+        (chunk(finish="stop") + DONE, StreamEnd.WHOLE),
+        (chunk(finish="stop"), StreamEnd.UNMARKED),
+        (chunk(finish="tool_calls") + USAGE, StreamEnd.UNMARKED),
+        (chunk(finish="stop") + b": bye\n\n", StreamEnd.UNMARKED),
+        (chunk(), StreamEnd.CUT),
+        (chunk() + USAGE, StreamEnd.CUT),
+        (chunk("data: [DONE]"), StreamEnd.CUT),
+        (chunk('\n\ndata: [DONE]\n\n"finish_reason":"stop"'), StreamEnd.CUT),
+        (chunk() + ERROR, StreamEnd.ERROR),
+        (chunk() + ERROR.replace(b"\n", b"\r\n"), StreamEnd.ERROR),
+        (chunk() + ERROR.rstrip() + b"\n", StreamEnd.ERROR),
+        (ERROR + chunk(), StreamEnd.CUT),
+        (b"", StreamEnd.CUT),
     ],
 )
-def test_the_end_of_a_stream(tail: bytes, failure: FailureKind | None) -> None:
-    assert kind_of(check_end(tail)) is failure
+def test_the_end_of_a_stream(tail: bytes, end: StreamEnd) -> None:
+    assert CHAT.check_end(tail) is end
+
+
+MESSAGE_DELTA = (
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{}}\n\n'
+)
+MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+TEXT_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"text":"x"}}\n\n'
+MESSAGE_ERROR = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("tail", "end"),
+    [
+        (TEXT_DELTA + MESSAGE_DELTA + MESSAGE_STOP, StreamEnd.WHOLE),
+        (TEXT_DELTA + MESSAGE_DELTA, StreamEnd.UNMARKED),
+        (TEXT_DELTA, StreamEnd.CUT),
+        (TEXT_DELTA + MESSAGE_ERROR, StreamEnd.ERROR),
+        (b"", StreamEnd.CUT),
+    ],
+)
+def test_the_end_of_a_messages_stream(tail: bytes, end: StreamEnd) -> None:
+    assert MESSAGES.check_end(tail) is end
+
+
+@pytest.mark.parametrize(
+    ("tail", "end"),
+    [
+        (b'event: response.completed\ndata: {"type":"response.completed","response":{}}\n\n', StreamEnd.WHOLE),
+        (b'... cut out of it ...,"usage":{"input_tokens":1,"output_tokens":2},"user":null}}\n\n', StreamEnd.WHOLE),
+        (b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"}\n\n', StreamEnd.CUT),
+        (b'event: error\ndata: {"type":"error","code":"x","message":"y"}\n\n', StreamEnd.ERROR),
+    ],
+)
+def test_the_end_of_a_responses_stream(tail: bytes, end: StreamEnd) -> None:
+    assert RESPONSES.check_end(tail) is end
 
 
 @pytest.mark.parametrize(
@@ -71,7 +106,7 @@ def test_the_end_of_a_stream(tail: bytes, failure: FailureKind | None) -> None:
     ],
 )
 def test_the_beginning_of_a_stream(beginning: bytes, complete: bool, verdict: FailureKind | bool) -> None:
-    assert kind_of(judge_stream(beginning, complete)) == verdict
+    assert kind_of(judge_stream(CHAT, beginning, complete)) == verdict
 
 
 JSON = b"application/json"
