@@ -299,11 +299,10 @@ def _parse_declaration(declaration: Any, where: str) -> Tool:
     match declaration:
         case {"name": str(name), "parameters": _, "parametersJsonSchema": _}:
             raise _refuse(where, "parameters and parameters_json_schema are mutually exclusive")
-        case {"name": str(name), "parametersJsonSchema": dict(schema)} | {
-            "name": str(name),
-            "parameters": dict(schema),
-        }:
+        case {"name": str(name), "parametersJsonSchema": dict(schema)}:
             return Tool(name, str(declaration.get("description") or ""), schema)
+        case {"name": str(name), "parameters": dict(schema)}:
+            return Tool(name, str(declaration.get("description") or ""), _spell_types(schema))
         case {"name": str(name)}:
             return Tool(name, str(declaration.get("description") or ""), {})
     raise _refuse(where, "expected a name")
