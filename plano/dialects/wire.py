@@ -36,16 +36,22 @@ class StreamEnd(Enum):
 class Wire:
     """The chat completions dialect, and the ground for the other two.
 
-    `name` is the dialect's; `end_mark` the event that ends a stream; `error_mark` what follows an error event.
+    `name` is the dialect's; `errors` the one whose shape errors have; `end_mark` the event that ends a stream;
+    `error_mark` what follows an error event.
     """
 
     name: str = "chat"
+    errors: str = "chat"
     end_mark: bytes = chat.DONE_EVENT
     error_mark: bytes = chat.DONE_EVENT
 
     def parse_request(self, data: bytes) -> RoutedRequest:
         """Body, model (None: the gateway chooses), stream or not. Raises BadRequest, naming the field."""
         return chat.parse_request(data)
+
+    def replace_model(self, data: bytes, body: dict[str, Any], model: str) -> bytes:
+        """The request `data` (parsed: `body`) for this model, every other byte as it was."""
+        return chat.replace_model(data, body, model)
 
     def classify_event(self, data: bytes) -> EventKind:
         """What the `data` of one event means before any content was relayed."""
@@ -71,7 +77,7 @@ class Wire:
 class MessagesWire(Wire):
     """Anthropic Messages."""
 
-    name = "messages"
+    name = errors = "messages"
     end_mark = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     error_mark = b""
 

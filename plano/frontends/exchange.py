@@ -26,7 +26,7 @@ from plano.frontends.request import Request
 from plano.frontends.trace import choose_request_id, make_trace
 from plano.frontends.translation import MAX_DOCUMENT_BYTES, Translation, judge_events
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
-from plano.frontends.verdicts import MAX_HELD_BYTES, is_sound_document, judge_document, judge_stream
+from plano.frontends.verdicts import MAX_HELD_BYTES, is_sound_document, judge_document, judge_plain, judge_stream
 from plano.routing.models import UNSPECIFIED
 from plano.telemetry.record import Attempt
 from plano.upstreams.attempts import Step, decide_next, parse_retry_after
@@ -191,6 +191,9 @@ class Exchange:
         self._translation = None
         stream = self._routed[2]
         if candidate.dialect != self._wire.name or (candidate.always_streams and not stream):
+            if candidate.plain:
+                body = self._wire.replace_model(self._request.body, self._routed[0], candidate.model)
+                return render_payload(self._request, candidate, self._trace, self._request_id, body, stream)
             if self._conversation is None:
                 self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
             self._translation = Translation(
@@ -212,7 +215,7 @@ class Exchange:
             self._fail_over()
         else:
             provider = self._chain[self._index - 1].plan.provider
-            error, body = render_failure(self._failure, provider, self._wire.name)
+            error, body = render_failure(self._failure, provider, self._wire.errors)
             self._answer_error(error, body)
 
     def upstream_ready(self, connection: UpstreamConnection) -> None:
@@ -272,6 +275,8 @@ class Exchange:
         elif connection.content_type.startswith(b"text/event-stream"):
             events = True
             verdict = judge_stream(self._wire, body, complete)
+        elif self.candidate.plain:
+            verdict = judge_plain(connection.content_type, body, complete)
         else:
             verdict = judge_document(connection.content_type, body, complete)
         if verdict is True or (verdict is False and len(body) > MAX_HELD_BYTES):
@@ -357,7 +362,7 @@ class Exchange:
         elif decision.step is Step.FAILOVER:
             self._fail_over()
         else:
-            error, body = render_failure(failure, candidate.plan.provider, self._wire.name)
+            error, body = render_failure(failure, candidate.plan.provider, self._wire.errors)
             self._answer_error(error, body)
 
     def _fail_over(self) -> None:

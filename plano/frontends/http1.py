@@ -31,6 +31,7 @@ from plano.frontends.request import (
     TRACEPARENT,
     TRACESTATE,
     TRANSFER,
+    TYPE,
     Request,
 )
 
@@ -213,6 +214,8 @@ class ClientConnection:
             request.expect = value
         elif kind == TRANSFER:
             request.transfer_coding = value
+        elif kind == TYPE:
+            request.content_type = value
         elif kind == CODING and value.lower() != b"identity":
             request.content_coding = value
 

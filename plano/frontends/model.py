@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 
 from plano.config.plan import ListenerPlan
-from plano.dialects.wire import CHAT, MESSAGES, RESPONSES
+from plano.dialects.forms import is_form
+from plano.dialects.plain import PLAIN_WIRES, FormWire, PlainWire
+from plano.dialects.wire import CHAT, MESSAGES, RESPONSES, Wire
 from plano.frontends.exchange import Exchange
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.listener import Listener
@@ -26,7 +29,8 @@ _CORS = (
 
 
 class ModelListener(Listener):
-    """`POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`, `GET /v1/models`, `GET /healthz`."""
+    """`POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`, the endpoints of `dialects/plain.py`,
+    `GET /v1/models`, `GET /healthz`."""
 
     def __init__(self, frontend: Frontend, plan: ListenerPlan) -> None:
         super().__init__(frontend, plan)
@@ -37,6 +41,8 @@ class ModelListener(Listener):
         self.routes[b"/v1/chat/completions"] = {b"POST": self._begin_chat}
         self.routes[b"/v1/messages"] = {b"POST": self._begin_messages}
         self.routes[b"/v1/responses"] = {b"POST": self._begin_responses}
+        for wire in PLAIN_WIRES:
+            self.routes[b"/v1" + wire.name.encode()] = {b"POST": partial(self._begin_plain, wire)}
         self.routes[b"/v1/models"] = {b"GET": self._list_models, b"OPTIONS": self._answer_preflight}
 
     def explain_unknown(self, path: str) -> str:
@@ -52,6 +58,17 @@ class ModelListener(Listener):
 
     def _begin_responses(self, connection: ClientConnection, request: Request) -> None:
         Exchange(self, connection, request, RESPONSES).start()
+
+    def _begin_plain(self, plain: PlainWire, connection: ClientConnection, request: Request) -> None:
+        request.dialect = plain.errors
+        content_type = request.content_type
+        wire: Wire = plain
+        if is_form(content_type):
+            wire = FormWire(plain, content_type)
+        elif b"json" not in content_type:  # what is read as JSON is sent as JSON, whatever the client calls it
+            content_type = b"application/json"
+        request.lines.append(b"content-type: %b\r\n" % content_type)
+        Exchange(self, connection, request, wire).start()
 
     def _list_models(self, connection: ClientConnection, request: Request) -> None:
         self.answer(connection, request, self._models, lines=b"access-control-allow-origin: *\r\n")

@@ -167,7 +167,7 @@ class Relay:
 
     def _break(self, failure: Failure, tail: bytes) -> bytes:
         error = error_of(failure, self._exchange.candidate.plan.provider)
-        return self._wire.break_stream(render_error(error, self._wire.name), tail)
+        return self._wire.break_stream(render_error(error, self._wire.errors), tail)
 
     def _is_torn(self) -> bool:
         """Is half an event out (see MAX_PARTIAL_BYTES)?"""

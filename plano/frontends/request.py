@@ -20,6 +20,7 @@ EXPECT: Final = 8
 TRANSFER: Final = 9
 CODING: Final = 10
 CONNECTION: Final = 11
+TYPE: Final = 12
 
 # Request headers that do not travel on as they are. Dropped: what concerns this hop (RFC 9110, 7.6.1), what is said
 # anew for the upstream, and what a provider has no business knowing (cookies, the path the request took to us).
@@ -33,7 +34,7 @@ REQUEST_HEADERS: Final[dict[bytes, int]] = {
     b"upgrade": DROP,
     b"http2-settings": DROP,
     b"accept-encoding": DROP,
-    b"content-type": DROP,
+    b"content-type": TYPE,
     b"cookie": DROP,
     b"forwarded": DROP,
     b"via": DROP,
@@ -75,6 +76,7 @@ class Request:
         "connection_line",
         "connection_seen",
         "content_coding",
+        "content_type",
         "dialect",
         "error",
         "expect",
@@ -103,6 +105,7 @@ class Request:
         self.traceparent: bytes | None = None
         self.tracestate: bytes | None = None
         self.content_coding: bytes | None = None
+        self.content_type = b""  # travels on where the body may be something else than JSON
         self.transfer_coding: bytes | None = None
         self.expect: bytes | None = None
         self.length = 0

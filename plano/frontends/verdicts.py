@@ -42,6 +42,19 @@ def judge_stream(wire: Wire, body: bytes, complete: bool) -> Failure | bool:
     return Failure(FailureKind.EMPTY, "the stream ended without content") if complete else False
 
 
+def judge_plain(content_type: bytes, body: bytes, complete: bool) -> Failure | bool:
+    """The answer of a plain endpoint, which may be anything (audio, subtitles, an array): like `judge_document`.
+
+    Only JSON is held back until it is whole; of anything else a client can use the beginning.
+    """
+    if not body:
+        return Failure(FailureKind.EMPTY, "the answer is empty") if complete else False
+    if b"json" not in content_type:
+        return True
+    start = body[:64].lstrip()
+    return judge_document(content_type, body, complete) if not start or start[0] == 0x7B else complete
+
+
 def judge_document(content_type: bytes, body: bytes, complete: bool) -> Failure | bool:
     """A document, or its beginning: True, it may be relayed; False, wait for more; or why it is a failure.
 
