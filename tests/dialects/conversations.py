@@ -151,12 +151,10 @@ def any_conversations(draw: st.DrawFn) -> Conversation:
         Image(url="https://example.com/a.png"),
         Image(file_id="file-1"),
         Image(data="", media_type="image/tiff"),
-        Image(),
         Document(text="plain", title="a/b.txt", citations=True),
         Document(data="JVBERi0=", media_type="application/pdf"),
         Document(url="data:text/plain;base64,AAAA"),
         Document(file_id="f"),
-        Document(),
     ]
     more = st.sampled_from(
         [
