@@ -8,7 +8,6 @@ given out, because most servers of this dialect reject a part with a field they 
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -191,7 +190,7 @@ def _decode_text(data: str) -> str | None:
     """The text in base64 `data`; None when it is none, and so has to stay the data it is."""
     try:
         return base64.b64decode(data, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not base64, or not UTF-8
         return None
 
 

@@ -36,6 +36,7 @@ from plano.dialects.events import (
 from plano.dialects.sse import format_event
 
 _DONE: Final = format_event(b"[DONE]")
+_CHOICES_LIMIT: Final = 128  # the most a client can ask for
 _KEYS: Final = {
     BlockKind.TEXT: b'{"content":',
     BlockKind.THINKING: b'{"reasoning_content":',
@@ -47,6 +48,7 @@ _KEYS: Final = {
 class _Choice:
     """What the client has got of one answer."""
 
+    number: int
     head: bytes  # of a chunk, up to its delta
     begun: bool = False  # the role is sent
     finished: bool = False
@@ -124,7 +126,7 @@ class Writer:
     def _choice(self, number: int) -> _Choice:
         choice = self._choices.get(number)
         if choice is None:
-            choice = _Choice(b'%b,"choices":[{"index":%d,"delta":' % (self._head(), number))
+            choice = _Choice(number, b'%b,"choices":[{"index":%d,"delta":' % (self._head(), number))
             self._choices[number] = choice
         return choice
 
@@ -145,7 +147,11 @@ class Writer:
         if choice.begun:
             return b""
         choice.begun = True
-        return b'%b{"role":"assistant","content":%b,"refusal":null}%b' % (choice.head, content, self._end)
+        begin = b""
+        # SDKs append a choice that is new to them: the choices have to begin in their order.
+        for number in range(min(choice.number, _CHOICES_LIMIT)):
+            begin += self._begin(self._choice(number), b"null")
+        return b'%b%b{"role":"assistant","content":%b,"refusal":null}%b' % (begin, choice.head, content, self._end)
 
     def _chunk(self, choice: _Choice, delta: Json) -> bytes:
         return choice.head + orjson.dumps(delta) + self._end
@@ -244,8 +250,13 @@ class Writer:
         if block is None:
             return b""
         if block.start.kind is BlockKind.TOOL_USE and not self._legacy:
-            extra = {"google": {"thought_signature": event.signature}}
-            return self._chunk(block.choice, {"tool_calls": [{"index": block.number, "extra_content": extra}]})
+            call: Json = {"index": block.number, "extra_content": {"google": {"thought_signature": event.signature}}}
+            # SDKs take no delta of a call without a part of it.
+            if block.start.custom:
+                call["custom"] = {"input": ""}
+            else:
+                call["function"] = {"arguments": ""}
+            return self._chunk(block.choice, {"tool_calls": [call]})
         block.signature = event.signature
         return b""
 
@@ -263,7 +274,7 @@ class Writer:
             choice.unsent.append(thinking_detail(choice.details, thought))
             choice.details += 1
             return self._flush_details(choice)
-        for citation in block.citations:
+        for citation in block.citations if block.begun else []:
             annotation = render_annotation(citation, block.from_, choice.length)
             if annotation is not None:
                 choice.annotations.append(annotation)
