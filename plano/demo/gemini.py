@@ -296,6 +296,9 @@ def _parse_tools(tools: Any) -> tuple[Tool, ...]:
 
 
 def _parse_declaration(declaration: Any, where: str) -> Tool:
+    if isinstance(declaration, dict) and "parameters_json_schema" in declaration:
+        # Google's JSON takes the names of its protobuf fields too, and its SDK uses this one.
+        declaration = {**declaration, "parametersJsonSchema": declaration["parameters_json_schema"]}
     match declaration:
         case {"name": str(name), "parameters": _, "parametersJsonSchema": _}:
             raise _refuse(where, "parameters and parameters_json_schema are mutually exclusive")

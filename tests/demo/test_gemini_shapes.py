@@ -68,9 +68,12 @@ async def test_tools_are_called_whole_and_their_results_used(provider: DemoProvi
 
 async def test_googles_own_schemas_are_understood(provider: DemoProvider) -> None:
     own = {"type": "OBJECT", "properties": {"city": {"type": "STRING"}}, "required": ["city"]}
-    body = say("The weather in Oslo?", tools=[{"functionDeclarations": [{"name": "get_weather", "parameters": own}]}])
-    (call,) = (await generate(provider, body)).json["candidates"][0]["content"]["parts"]
-    assert call["functionCall"]["args"] == {"city": "Oslo"}
+    for schema in ({"parameters": own}, {"parameters_json_schema": SCHEMA}):
+        tools = [{"functionDeclarations": [{"name": "get_weather", **schema}]}]
+        (call,) = (await generate(provider, say("The weather in Oslo?", tools=tools))).json["candidates"][0]["content"][
+            "parts"
+        ]
+        assert call["functionCall"]["args"] == {"city": "Oslo"}
 
 
 @pytest.mark.parametrize(
