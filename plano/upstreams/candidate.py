@@ -64,11 +64,10 @@ class Candidate:
         self.model = target.upstream_model
         self.plain = plain
         self.dialect: str = "plain" if plain else endpoint.dialect
-        self.asks_for_usage = not plain and endpoint.dialect == "chat" and plan.usage_in_streams
         self.quirks = () if plain else quirks_for(plan.quirks, target.upstream_model)
         self.always_streams = any(quirk.always_streams for quirk in self.quirks)
         usable = plan.usage_in_streams and all(quirk.usage_in_streams for quirk in self.quirks)
-        self.asks_for_usage = endpoint.dialect == "chat" and usable
+        self.asks_for_usage = self.dialect == "chat" and usable
         self.signed = signer is not None
         self._signer = signer
         # How long a try may take until the answer begins; a stream is held to the stricter of its two bounds.
