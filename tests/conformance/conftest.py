@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 from pydantic import BaseModel
 
 from tests.clusters import ClusterProcess
+from tests.conformance.speakers import CLIENTS, UPSTREAMS, ChatSpeaker, MessagesSpeaker, ResponsesSpeaker, Speaker
 from tests.providers import DemoProcess
 
 # No retries and no failover but where a name says so: what an SDK sees is then what one attempt gave.
@@ -22,6 +24,52 @@ model_providers:
   - {model: openai/gpt-4o, base_url: $DEMO_URL, access_key: sk-upstream, default: true}
   - {model: openai/*, base_url: $DEMO_URL, access_key: sk-upstream}
   - {model: mistral/*, base_url: $DEMO_URL, access_key: sk-mistral}
+  - {model: groq/*, base_url: $DEMO_URL/v1, access_key: sk-groq}
+  - {model: anthropic/*, base_url: $DEMO_URL/v1, access_key: sk-anthropic}
+  - {model: chatgpt/*, base_url: $DEMO_URL/v1, access_key: sk-chatgpt}
+  - {model: amazon_bedrock/*, base_url: $DEMO_URL, access_key: sk-bedrock}
+  - {model: gemini_native/*, base_url: $DEMO_URL/v1beta, access_key: sk-google}
+  # Streams that stand still: given up soon.
+  - name: stalls-chat
+    model: groq/demo-stall-3
+    base_url: $DEMO_URL/v1
+    access_key: k
+    retry_policy: {idle_timeout: 400ms}
+  - name: stalls-messages
+    model: anthropic/demo-stall-3
+    base_url: $DEMO_URL/v1
+    access_key: k
+    retry_policy: {idle_timeout: 400ms}
+  - name: stalls-responses
+    model: chatgpt/demo-stall-3
+    base_url: $DEMO_URL/v1
+    access_key: k
+    retry_policy: {idle_timeout: 400ms}
+  - name: stalls-converse
+    model: amazon_bedrock/demo-stall-3
+    base_url: $DEMO_URL
+    access_key: k
+    retry_policy: {idle_timeout: 400ms}
+  - name: stalls-gemini
+    model: gemini_native/demo-stall-3
+    base_url: $DEMO_URL/v1beta
+    access_key: k
+    retry_policy: {idle_timeout: 400ms}
+  # A chain through all dialects: only the last link answers.
+  - model: groq/demo-fail-502
+    base_url: $DEMO_URL/v1
+    access_key: k
+    retry_policy:
+      fallback_models:
+        - anthropic/demo-fail-529
+        - chatgpt/demo-error-200
+        - amazon_bedrock/demo-drop
+        - gemini_native/demo-empty
+        - anthropic/last-link
+  # The client's own credential, in whatever scheme the upstream has.
+  - {name: knows-chat, model: groq/knows-you, base_url: $DEMO_URL/v1, passthrough_auth: true}
+  - {name: knows-messages, model: anthropic/knows-you, base_url: $DEMO_URL/v1, passthrough_auth: true}
+  - {name: knows-gemini, model: gemini_native/knows-you, base_url: $DEMO_URL/v1beta, passthrough_auth: true}
   - model: groq/broken
     base_url: $DEMO_URL
     access_key: k
@@ -79,7 +127,7 @@ def gateway() -> Iterator[Gateway]:
         yield Gateway(cluster, provider)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
     """The SDK without retries of its own."""
     with openai.OpenAI(base_url=gateway.base_url, api_key="sk-client", max_retries=0, timeout=20) as client:
@@ -91,3 +139,34 @@ async def async_client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
     """The asynchronous SDK without retries of its own."""
     async with openai.AsyncOpenAI(base_url=gateway.base_url, api_key="sk-client", max_retries=0, timeout=20) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def claude(gateway: Gateway) -> Iterator[anthropic.Anthropic]:
+    """Anthropic's SDK without retries of its own."""
+    url = gateway.cluster.url
+    with anthropic.Anthropic(base_url=url, api_key="sk-ant-client", max_retries=0, timeout=20) as claude:
+        yield claude
+
+
+@pytest.fixture
+async def async_claude(gateway: Gateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    """Anthropic's asynchronous SDK without retries of its own."""
+    url = gateway.cluster.url
+    async with anthropic.AsyncAnthropic(base_url=url, api_key="sk-ant-client", max_retries=0, timeout=20) as claude:
+        yield claude
+
+
+@pytest.fixture(params=CLIENTS)
+def speaker(request: pytest.FixtureRequest, client: openai.OpenAI, claude: anthropic.Anthropic) -> Speaker:
+    """Each client dialect in turn."""
+    speakers: dict[str, Speaker] = {
+        each.name: each for each in (ChatSpeaker(client), MessagesSpeaker(claude), ResponsesSpeaker(client))
+    }
+    return speakers[request.param]
+
+
+@pytest.fixture(params=list(UPSTREAMS))
+def upstream(request: pytest.FixtureRequest) -> str:
+    """Each upstream dialect in turn."""
+    return str(request.param)

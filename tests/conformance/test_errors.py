@@ -44,8 +44,8 @@ def test_a_model_the_upstream_does_not_know_is_not_found_either(client: openai.O
 
 
 def test_an_unknown_path_is_not_found(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="/v1/embeddings"):
-        client.embeddings.create(model="openai/gpt-4o", input="Hi")
+    with pytest.raises(openai.NotFoundError, match="/v1/threads"):
+        client.beta.threads.create()
 
 
 @pytest.mark.parametrize("stream", [False, True])
