@@ -40,8 +40,13 @@ class UpstreamCodec(NamedTuple):
     """A dialect upstreams speak: requests out, answers and streams in."""
 
     render_request: Callable[[Conversation, str, Dropped], Json]
-    parse_answer: Callable[[Json], Answer]
+    parse_answer: Callable[[Json, Conversation], Answer]
     make_reader: Callable[[Conversation], StreamReader]
+
+
+def _alone(parse: Callable[[Json], Answer]) -> Callable[[Json, Conversation], Answer]:
+    """For the dialects whose answers are understood without the request."""
+    return lambda body, _: parse(body)
 
 
 CLIENTS: dict[str, ClientCodec] = {
@@ -51,11 +56,13 @@ CLIENTS: dict[str, ClientCodec] = {
 }
 
 UPSTREAMS: dict[str, UpstreamCodec] = {
-    "chat": UpstreamCodec(chat_request.render_request, chat_answer.parse_answer, chat_stream.Reader),
-    "messages": UpstreamCodec(messages_request.render_request, messages_answer.parse_answer, messages_stream.Reader),
+    "chat": UpstreamCodec(chat_request.render_request, _alone(chat_answer.parse_answer), chat_stream.Reader),
+    "messages": UpstreamCodec(
+        messages_request.render_request, _alone(messages_answer.parse_answer), messages_stream.Reader
+    ),
     "responses": UpstreamCodec(
-        responses_request.render_request, responses_answer.parse_answer, responses_stream.Reader
+        responses_request.render_request, _alone(responses_answer.parse_answer), responses_stream.Reader
     ),
     "converse": UpstreamCodec(converse_request.render_request, converse_answer.parse_answer, converse_stream.Reader),
-    "gemini": UpstreamCodec(gemini_request.render_request, gemini_answer.parse_answer, gemini_stream.Reader),
+    "gemini": UpstreamCodec(gemini_request.render_request, _alone(gemini_answer.parse_answer), gemini_stream.Reader),
 }

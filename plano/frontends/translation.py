@@ -114,7 +114,7 @@ class Translation:
             parsed = orjson.loads(body)
             if type(parsed) is not dict:
                 raise BadAnswer("the answer is not a JSON object")
-            answer = self._upstream.parse_answer(parsed)
+            answer = self._upstream.parse_answer(parsed, self._conversation)
         except orjson.JSONDecodeError:
             return Failure(FailureKind.PROTOCOL, "the answer is not JSON", body=body[:2048])
         except BadAnswer as error:

@@ -12,15 +12,17 @@ from plano.dialects.chat import (
     DONE_EVENT,
     EVENT_ENDS,
     EventKind,
+    ask_for_usage,
     classify_event,
     ends_with_error,
-    error_event,
     is_done,
     is_error_body,
     is_finished,
     read_events,
     split_events,
+    strip_usage_events,
 )
+from plano.dialects.wire import CHAT
 
 line_ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 texts = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12).map(str.encode)
@@ -191,7 +193,50 @@ def test_an_error_at_the_end_is_told_from_one_before() -> None:
 
 
 def test_our_error_event_is_an_error_and_then_the_end() -> None:
-    event = error_event(b'{"error":{"message":"gone"}}')
+    event = CHAT.break_stream(b'{"error":{"message":"gone"}}', b"")
     assert [classify_event(data) for data in read_events(event)] == [EventKind.ERROR, EventKind.DONE]
     assert split_events(event) == (event, b"")
     assert is_done(event)
+
+
+USAGE = b'data: {"id":"1","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+TEXT = b'data: {"id":"1","choices":[{"delta":{"content":"\\"usage\\" \\"choices\\":[]"}}],"usage":null}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("events", "kept"),
+    [
+        (USAGE, b""),
+        (TEXT + USAGE + b"data: [DONE]\n\n", TEXT + b"data: [DONE]\n\n"),
+        (USAGE.replace(b"\n", b"\r\n") + TEXT, TEXT),
+        (TEXT, TEXT),
+        (b": ping\n\n" + TEXT, b": ping\n\n" + TEXT),
+        (TEXT.replace(b"null", b'{"prompt_tokens":1}'), TEXT.replace(b"null", b'{"prompt_tokens":1}')),
+        (USAGE.replace(b'"usage"', b'"prompt_filter_results":[],"other"'), None),
+        (b"data: {broken usage}\n\n", None),
+    ],
+)
+def test_only_events_that_are_nothing_but_usage_are_stripped(events: bytes, kept: bytes | None) -> None:
+    assert strip_usage_events(events) == (events if kept is None else kept)
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ({"stream": True}, {"include_usage": True}),
+        ({"stream": True, "stream_options": None}, {"include_usage": True}),
+        ({"stream": True, "stream_options": {}}, {"include_usage": True}),
+        ({"stream": True, "stream_options": {"include_usage": False, "x": 1}}, {"include_usage": True, "x": 1}),
+        ({"stream": True, "stream_options": {"include_usage": True}}, {"include_usage": True}),
+    ],
+)
+def test_a_stream_is_asked_for_its_usage(body: dict[str, object], options: dict[str, object]) -> None:
+    asked = json.loads(ask_for_usage(json.dumps(body).encode(), body))
+    assert asked == {**body, "stream_options": options}
+
+
+def test_asking_for_usage_leaves_every_other_byte_as_it_was() -> None:
+    data = b' { "stream" : true, "seed": 1e2 }'
+    assert ask_for_usage(data, json.loads(data)) == (
+        b' {"stream_options":{"include_usage":true}, "stream" : true, "seed": 1e2 }'
+    )

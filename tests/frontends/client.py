@@ -211,10 +211,11 @@ def render_request(
 
 
 def chat_body(model: str | None = "test/one", *, stream: bool = False, **fields: Any) -> bytes:
-    """The body of a chat completion request."""
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Hi."}], **fields}
+    """The body of a chat completion request. A stream asks for its usage, so that it passes as the upstream sends it."""
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Hi."}]}
     if stream:
-        body["stream"] = True
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    body |= fields
     return json.dumps(body).encode()
 
 

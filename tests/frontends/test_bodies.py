@@ -256,7 +256,6 @@ async def test_a_provider_that_refuses_stream_options_gets_none(
     assert "stream_options" not in upstream.received[0].json
 
 
-@pytest.mark.xfail(strict=True, reason="Candidate.asks_for_usage does not look at Quirk.usage_in_streams yet")
 async def test_kimi_for_coding_is_not_asked_for_the_usage_of_a_stream(
     serve: Serve, connect: Connect, upstream: Upstream
 ) -> None:
