@@ -32,6 +32,7 @@ from plano.dialects.events import (
     Finished,
     SignatureDelta,
     Started,
+    StreamReader,
     TextDelta,
     UsageKnown,
 )
@@ -58,7 +59,7 @@ class _Choice:
     citations: list[Json] = field(default_factory=list)  # that came before their text
 
 
-class Reader:
+class Reader(StreamReader):
     """The events in an upstream's stream. A finish reason is held back until the stream's end, or the usage that comes
     behind it: some servers go on with content after it. A server that answers in one piece is understood too."""
 

@@ -30,6 +30,7 @@ from plano.dialects.events import (
     Finished,
     SignatureDelta,
     Started,
+    StreamWriter,
     TextDelta,
     UsageKnown,
 )
@@ -76,7 +77,7 @@ class _Block:
     citations: list[Json] = field(default_factory=list)
 
 
-class Writer:
+class Writer(StreamWriter):
     """`created` (Unix seconds) counts where the upstream has not said when."""
 
     def __init__(self, conversation: Conversation, created: int) -> None:
