@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from plano.dialects.conversation import Conversation, Json, UpstreamError
-from plano.dialects.events import Ended, Event, Failed, Finished, Started, UsageKnown
+from plano.dialects.events import Ended, Event, Failed, Finished, Started, StreamReader, UsageKnown
 from plano.dialects.responses_answer import parse_created, stop_of
 from plano.dialects.responses_error import parse_error
 from plano.dialects.responses_item_reader import ItemReader
@@ -25,7 +25,7 @@ __all__ = ["Reader", "Writer"]
 _BODY_LIMIT_BYTES: Final = 1 << 20
 
 
-class Reader:
+class Reader(StreamReader):
     """See `StreamReader`."""
 
     def __init__(self, conversation: Conversation) -> None:

@@ -19,6 +19,7 @@ from plano.dialects.events import (
     Finished,
     SignatureDelta,
     Started,
+    StreamWriter,
     TextDelta,
     UsageKnown,
 )
@@ -26,7 +27,7 @@ from plano.dialects.responses_item_writer import ItemWriter, Numbering
 from plano.dialects.responses_output import Envelope, name_answer, status_of
 
 
-class Writer:
+class Writer(StreamWriter):
     """See `StreamWriter`. `created` (Unix seconds) is used when the upstream does not say."""
 
     def __init__(self, conversation: Conversation, created: int) -> None:
