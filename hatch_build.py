@@ -27,6 +27,9 @@ GROUP = "plano_hot"  # the extension that holds the code; a small one per module
 
 HOT_PATH = (
     "plano/dialects/chat.py",
+    "plano/dialects/forms.py",
+    "plano/dialects/plain.py",
+    "plano/dialects/wire.py",
     "plano/frontends/deadlines.py",
     "plano/frontends/errors.py",
     "plano/frontends/exchange.py",
@@ -34,10 +37,13 @@ HOT_PATH = (
     "plano/frontends/http1.py",
     "plano/frontends/listener.py",
     "plano/frontends/model.py",
+    "plano/frontends/payload.py",
     "plano/frontends/recorder.py",
     "plano/frontends/relay.py",
     "plano/frontends/request.py",
     "plano/frontends/trace.py",
+    "plano/frontends/translation.py",
+    "plano/frontends/usage.py",
     "plano/frontends/verdicts.py",
     "plano/upstreams/attempts.py",
     "plano/upstreams/candidate.py",

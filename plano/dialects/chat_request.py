@@ -167,15 +167,6 @@ def render_request(conversation: Conversation, model: str, dropped: Dropped) -> 
     return body
 
 
-def forget_reasoning(body: dict[str, Any]) -> dict[str, Any]:
-    """The rendered request without the reasoning of earlier turns, for the providers that reject messages with fields
-    OpenAI's reference does not have (Groq, Mistral, Cerebras). The others read it, and some (DeepSeek, Moonshot) insist
-    on it between a tool's call and its result."""
-    fields = ("reasoning_content", "reasoning_details")
-    messages = [{key: value for key, value in message.items() if key not in fields} for message in body["messages"]]
-    return {**body, "messages": messages}
-
-
 def _parse_stop(value: Any) -> list[str]:
     if value is None:
         return []

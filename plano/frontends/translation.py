@@ -12,12 +12,13 @@ from plano.dialects.assembly import Assembler, events_of
 from plano.dialects.codecs import CLIENTS, UPSTREAMS
 from plano.dialects.conversation import Answer, BadAnswer, Conversation, Dropped, UpstreamError, Usage
 from plano.dialects.custom_tools import restore
-from plano.dialects.events import BlockStarted, Event, Failed, Finished, Started, UsageKnown
+from plano.dialects.events import BlockKind, BlockStarted, BlockStopped, Event, Failed, Started, UsageKnown
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
 
 # A document is parsed as a whole, so it has to fit; an image in base64 does.
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
+_OPENED_EARLY = (BlockKind.TEXT, BlockKind.THINKING, BlockKind.REFUSAL)
 
 
 class Inflater:
@@ -149,6 +150,10 @@ def judge_events(events: list[Event], complete: bool) -> Failure | bool:
     for event in events:
         if isinstance(event, Failed):
             return Failure(FailureKind.ERROR_EVENT, f"the stream began with an error: {event.error.message}")
-        if isinstance(event, BlockStarted | Finished):
+        if isinstance(event, BlockStarted):
+            # A block of text that has begun says nothing yet: many upstreams open one before they do any work.
+            if event.kind not in _OPENED_EARLY:
+                return True
+        elif not isinstance(event, (Started, UsageKnown, BlockStopped)):
             return True
     return Failure(FailureKind.EMPTY, "the stream ended without content") if complete else False

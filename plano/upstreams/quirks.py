@@ -39,6 +39,8 @@ _CODEX_REFUSES: Final = frozenset(
     }
 )
 
+_REASONING: Final = frozenset({"reasoning_content", "reasoning_details"})
+
 _KIMI_CODING_MODEL: Final = "kimi-for-coding"
 _KIMI_CODING_REFUSES: Final = {
     "chat": frozenset(
@@ -200,11 +202,23 @@ _KIMI_K3: Final = Quirk("kimi_k3", _fit_kimi_k3)
 _COMPLETION_TOKENS: Final = Quirk("completion_tokens", _rename_max_tokens)
 _FIXED_TEMPERATURE: Final = Quirk("fixed_temperature", _fix_temperature)
 
+
 # Those that a line of catalogue.yaml may name; the others are known by the model alone.
+def _forget_reasoning(body: Json, call: Call) -> Json:
+    """Groq and Mistral refuse messages with fields that OpenAI's reference does not have. The others read the reasoning
+    of earlier turns, and some (DeepSeek, Moonshot) insist on it between a tool's call and its result."""
+    messages = body.get("messages")
+    if type(messages) is not list or all(_REASONING.isdisjoint(m) for m in messages if type(m) is dict):
+        return body
+    kept = [_leave_out(message, _REASONING) if type(message) is dict else message for message in messages]
+    return {**body, "messages": kept}
+
+
 PROVIDER_QUIRKS: Final = {
     quirk.name: quirk
     for quirk in (
         _KIMI_K3,
+        Quirk("no_reasoning_history", _forget_reasoning),
         Quirk("no_stream_options", _drop_stream_options, usage_in_streams=False),
         Quirk("no_web_search_options", _drop_web_search_options),
         Quirk("codex", _fit_codex, always_streams=True),

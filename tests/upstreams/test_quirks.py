@@ -301,3 +301,12 @@ def test_any_body_is_sent_or_refused_and_twice_is_as_good_as_once(
         assert body["stream"] is False
     else:
         assert send(model, sent, client=client, upstream=upstream)[0] is sent
+
+
+def test_groq_and_mistral_are_not_shown_earlier_reasoning() -> None:
+    (quirk,) = quirks_for(("no_reasoning_history",), "llama")
+    thought = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2", "reasoning_details": []}
+    body = {"messages": [{"role": "user", "content": "2 + 2?"}, thought]}
+    sent = quirk.apply(body, Call("messages", "chat"))
+    assert sent == {"messages": [body["messages"][0], {"role": "assistant", "content": "4"}]}
+    assert quirk.apply(sent, Call("chat", "chat")) is sent
