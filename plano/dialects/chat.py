@@ -22,7 +22,8 @@ EVENT_ENDS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
 _EVENT_END = re.compile(rb"\n\n|\n\r\n|\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_ERROR_BODY = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
+# OpenAI's shape, and Anthropic's, which says its type first.
+_ERROR_BODY = re.compile(rb'\s*\{\s*"(?:error"\s*:\s*[{"]|type"\s*:\s*"error")')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 # Both look at the beginning of a line: the same text inside an answer is content.
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]")

@@ -21,6 +21,16 @@ _STOPPED = re.compile(rb'"stop_reason"\s*:\s*"')
 _MESSAGE_STOP = re.compile(rb'"type"\s*:\s*"message_stop"')
 _ERROR_TYPE = re.compile(rb'(?:\A|[\r\n])data:\s*\{\s*"type"\s*:\s*"error"')
 _RESPONSE_END = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"')
+_RESPONSE_OPENINGS: Final = frozenset(
+    {
+        "response.created",
+        "response.in_progress",
+        "response.queued",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.reasoning_summary_part.added",
+    }
+)
 _SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
@@ -77,7 +87,8 @@ class Wire:
 class MessagesWire(Wire):
     """Anthropic Messages."""
 
-    name = errors = "messages"
+    name = "messages"
+    errors = "messages"
     end_mark = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     error_mark = b""
 
@@ -154,7 +165,7 @@ class ResponsesWire(Wire):
         kind = event.get("type")
         if kind in ("error", "response.failed"):
             return EventKind.ERROR
-        if kind in ("response.created", "response.in_progress", "response.queued", "response.output_item.added"):
+        if kind in _RESPONSE_OPENINGS:
             return EventKind.NOTHING
         return EventKind.CONTENT if type(kind) is str else EventKind.NOTHING
 

@@ -138,7 +138,8 @@ def _parse(body: bytes) -> Any:
 def _is_error_shape(body: bytes, dialect: str) -> bool:
     parsed = _parse(body)
     error = parsed.get("error") if isinstance(parsed, dict) else None
-    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+    # Google's errors look like OpenAI's, but for their type.
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str) or "type" not in error:
         return False
     return bool(parsed.get("type") == "error") == (dialect == "messages")
 

@@ -267,8 +267,9 @@ class ResponsesSpeaker(Speaker):
         stream = self.client.responses.create(**request, stream=True)
         pieces = []
         for event in stream:
-            if event.type == "response.failed":
-                raise openai.APIError(event.response.error.message, None, body=event.response.error)  # type: ignore[arg-type]
+            if event.type in ("response.failed", "error"):  # the SDK leaves it to its users to look for these
+                said = event if event.type == "error" else event.response.error
+                raise openai.APIError(said.message, stream.response.request, body=said.model_dump())
             if event.type == "response.output_text.delta":
                 pieces.append(event.delta)
         return pieces

@@ -149,6 +149,8 @@ def test_every_event_is_of_some_kind(event: bytes) -> None:
         (b' \n{ "error" : "x" }', True),
         (b'{"error":null,"id":"x"}', False),
         (b'{"id":"x","choices":[]}', False),
+        (b'{"type":"error","error":{"message":"x"}}', True),
+        (b'{"type":"message","error":null}', False),
         (b'{"errors":{}}', False),
         (b"", False),
     ],
