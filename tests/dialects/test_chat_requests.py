@@ -389,6 +389,31 @@ def test_an_assistants_text_is_one_string_and_its_pieces_are_apart_only_where_so
     assert message["reasoning_content"] == "t"
 
 
+def test_only_signatures_of_this_dialect_go_back_to_an_upstream() -> None:
+    turn = Turn(
+        "assistant",
+        [
+            Thinking("a", "EqQB"),
+            RedactedThinking("EmwK"),
+            Thinking("b", "chat:anthropic-claude-v1:sig"),
+            RedactedThinking("chat::data"),
+            ToolUse("1", "f", "{}", signature="gemini:abc"),
+            ToolUse("2", "f", "{}", signature="def"),
+        ],
+    )
+    body, dropped = render(turn)
+    message = body["messages"][0]
+    assert message["reasoning_content"] == "a\n\nb"
+    assert message["reasoning_details"] == [
+        {"index": 0, "type": "reasoning.text", "text": "a"},
+        {"index": 1, "type": "reasoning.text", "text": "b", "signature": "sig", "format": "anthropic-claude-v1"},
+        {"index": 2, "type": "reasoning.encrypted", "data": "data"},
+    ]
+    assert message["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "abc"}}
+    assert "extra_content" not in message["tool_calls"][1]
+    assert dropped == ["redacted_thinking"]
+
+
 def test_what_is_harmless_is_dropped_by_name() -> None:
     body, dropped = render(
         Turn("user", [Text("a", cache={"type": "ephemeral"}), Opaque("messages", {"type": "container_upload"})]),

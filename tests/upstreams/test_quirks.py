@@ -53,7 +53,7 @@ def send(
     ("model", "names"),
     [
         ("openai/gpt-4o", []),
-        ("mistral/mistral-large-latest", ["no_stream_options"]),
+        ("mistral/mistral-large-latest", ["no_stream_options", "no_reasoning_history"]),
         ("xai/grok-4.3", ["no_web_search_options"]),
         ("moonshotai/kimi-k3", ["kimi_k3"]),
         ("moonshotai/kimi-k3-preview", []),
