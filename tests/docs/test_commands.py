@@ -118,8 +118,8 @@ def test_the_chat_of_the_readme_is_answered(reader: Reader) -> None:
     assert yaml.safe_load(result.stdout)["choices"][0]["message"]["content"], result.stderr
 
 
-def test_the_python_of_the_readme_streams(reader: Reader) -> None:
-    (snippet,) = blocks("python", "README.md")
+@pytest.mark.parametrize("snippet", blocks("python", "README.md"), ids=lambda block: block.place)
+def test_the_python_of_the_readme_gets_an_answer(snippet: Block, reader: Reader) -> None:
     result = reader.run_python(snippet.text)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
