@@ -138,7 +138,7 @@ class StreamReader(Protocol):
         """The next bytes, cut anywhere."""
 
     def end(self) -> list[Event]:
-        """The upstream has closed the stream: what was held back, then `Ended`, or `Failed` if the answer is not whole."""
+        """The upstream has closed the stream: what was held back, then `Ended`, or `Failed` for half an answer."""
 
 
 class StreamWriter(Protocol):

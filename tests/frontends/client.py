@@ -211,7 +211,7 @@ def render_request(
 
 
 def chat_body(model: str | None = "test/one", *, stream: bool = False, **fields: Any) -> bytes:
-    """The body of a chat completion request. A stream asks for its usage, so that it passes as the upstream sends it."""
+    """The body of a chat completion request. A stream asks for its usage, so that it passes as it is."""
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Hi."}]}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
