@@ -200,8 +200,7 @@ class Exchange:
                 self._wire.name, candidate.dialect, self._conversation, candidate.model, self._trace[0].decode()
             )
             self._events = []
-        dropped = _NONE_DROPPED if self._translation is None and not candidate.quirks else Dropped()
-        self._dropped = dropped
+        dropped = self._dropped = Dropped()
         body = render_body(self._request, self._routed, self._wire.name, candidate, self._translation, dropped)
         return render_payload(self._request, candidate, self._trace, self._request_id, body, stream)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from plano.dialects.chat import RoutedRequest, ask_for_usage, encode, replace_model
 from plano.dialects.conversation import Dropped
+from plano.dialects.foreign import leave_out_foreign
 from plano.frontends.request import Request
 from plano.frontends.trace import Trace
 from plano.upstreams.candidate import Candidate
@@ -31,10 +32,12 @@ def render_body(
         rendered = translation.render_request(candidate.model, dropped)
         return encode(apply_quirks(candidate.quirks, rendered, Call(client, candidate.dialect), dropped))
     data = request.body
+    signed = candidate.plan.provider == "anthropic"
+    fitted = leave_out_foreign(client, data, body, dropped, signed=signed)
     if candidate.quirks:
-        fitted = apply_quirks(candidate.quirks, body, Call(client, candidate.dialect), dropped)
-        if fitted is not body:
-            body, data = fitted, encode(fitted)
+        fitted = apply_quirks(candidate.quirks, fitted, Call(client, candidate.dialect), dropped)
+    if fitted is not body:
+        body, data = fitted, encode(fitted)
     if stream and candidate.asks_for_usage:
         asked = ask_for_usage(data, body)
         return replace_model(asked, body, candidate.model)
