@@ -356,13 +356,21 @@ class Exchange:
         if decision.step is Step.RETRY:
             self._phase = Phase.BACKOFF
             self.deadline_s = self._given_up_s
-            loop = asyncio.get_running_loop()
-            self._backoff = loop.call_later(decision.delay_s, self._attempt, candidate)
+            self._wait_for_retry(now_s + decision.delay_s)
         elif decision.step is Step.FAILOVER:
             self._fail_over()
         else:
             error, body = render_failure(failure, candidate.plan.provider, self._wire.errors)
             self._answer_error(error, body)
+
+    def _wait_for_retry(self, due_s: float) -> None:
+        """Try the same candidate again at `due_s`. A busy loop's timers go off early (they count from when it last
+        looked at the clock), and a `Retry-After` is a minimum."""
+        left_s = due_s - time.monotonic()
+        if left_s > 0.0:
+            self._backoff = asyncio.get_running_loop().call_later(left_s, self._wait_for_retry, due_s)
+        else:
+            self._attempt(self.candidate)
 
     def _fail_over(self) -> None:
         """On to the next candidate; through the loop, as a chain that fails at once must not grow the stack."""

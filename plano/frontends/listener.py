@@ -93,7 +93,12 @@ class Listener:
         else:
             shown = path[:256].decode("latin-1")
             request.error = GatewayError(404, "unknown_path", self.explain_unknown(shown))
+        request.dialect = self.guess_dialect(request)
         self.refuse(connection, request)
+
+    def guess_dialect(self, request: Request) -> str:
+        """The dialect of a client whose path says nothing: it gets the errors of that one."""
+        return "chat"
 
     def explain_unknown(self, path: str) -> str:
         return self._unserved

@@ -49,6 +49,10 @@ class ModelListener(Listener):
         known = ", ".join(route.decode() for route in self.routes)
         return f"There is nothing at {path}. This listener answers {known}."
 
+    def guess_dialect(self, request: Request) -> str:
+        told = any(line[:18].lower() == b"anthropic-version:" for line in request.lines)
+        return "messages" if told or request.target.startswith(b"/v1/messages") else "chat"
+
     def _begin_chat(self, connection: ClientConnection, request: Request) -> None:
         Exchange(self, connection, request, CHAT).start()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plano.dialects.chat import RoutedRequest, ask_for_usage, encode, replace_model
-from plano.dialects.conversation import Dropped
+from plano.dialects.conversation import BadRequest, Dropped
+from plano.dialects.field_names import name_field
 from plano.dialects.foreign import leave_out_foreign
 from plano.frontends.request import Request
 from plano.frontends.trace import Trace
@@ -29,8 +30,14 @@ def render_body(
     cannot express it."""
     body, _, stream = routed
     if translation is not None:
-        rendered = translation.render_request(candidate.model, dropped)
-        return encode(apply_quirks(candidate.quirks, rendered, Call(client, candidate.dialect), dropped))
+        try:
+            rendered = translation.render_request(candidate.model, dropped)
+            rendered = apply_quirks(candidate.quirks, rendered, Call(client, candidate.dialect), dropped)
+        except BadRequest as bad:
+            param = None if bad.param is None else name_field(client, bad.param, body)
+            raise BadRequest(bad.message, param) from bad
+        dropped.names = list(dict.fromkeys(name_field(client, name, body) for name in dropped.names))
+        return encode(rendered)
     data = request.body
     signed = candidate.plan.provider == "anthropic"
     fitted = leave_out_foreign(client, data, body, dropped, signed=signed)

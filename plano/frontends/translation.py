@@ -13,6 +13,7 @@ from plano.dialects.codecs import CLIENTS, UPSTREAMS
 from plano.dialects.conversation import Answer, BadAnswer, Conversation, Dropped, UpstreamError, Usage
 from plano.dialects.custom_tools import restore
 from plano.dialects.events import BlockKind, BlockStarted, BlockStopped, Event, Failed, Started, UsageKnown
+from plano.dialects.responses_request import check_portable
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
 
@@ -46,6 +47,7 @@ class Translation:
     upstream leaves out of its answer (Bedrock names neither)."""
 
     def __init__(self, client: str, upstream: str, conversation: Conversation, model: str, answer_id: str) -> None:
+        self._upstream_name = upstream
         self._model = model
         self._answer_id = answer_id
         self._client = CLIENTS[client]
@@ -68,6 +70,8 @@ class Translation:
 
     def render_request(self, model: str, dropped: Dropped) -> dict[str, Any]:
         """The request as the upstream's dialect has it. Raises BadRequest when it cannot be said there."""
+        if self._upstream_name != "responses":
+            check_portable(self._conversation)
         return self._upstream.render_request(self._conversation, model, dropped)
 
     def known_usage(self) -> KnownUsage:

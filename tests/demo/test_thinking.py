@@ -54,7 +54,7 @@ async def ask(provider: DemoProvider, dialect: str, conversation: Conversation) 
 
 async def answer_of(provider: DemoProvider, dialect: str, conversation: Conversation) -> Answer:
     conversation.stream = False
-    answer: Answer = UPSTREAMS[dialect].parse_answer((await ask(provider, dialect, conversation)).json)
+    answer: Answer = UPSTREAMS[dialect].parse_answer((await ask(provider, dialect, conversation)).json, conversation)
     return answer
 
 
