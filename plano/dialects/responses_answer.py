@@ -233,7 +233,7 @@ class _Output:
         self.items.append(item)
 
     def _add_part(self, part: Json) -> None:
-        if not self.items or self.items[-1]["type"] != "message":
+        if not self.items or self.items[-1].get("type") != "message":
             self._append(message_item(self._id("msg_"), [], "completed"))
         self.items[-1]["content"].append(part)
 

@@ -173,7 +173,7 @@ class ItemWriter:
     def _message(self) -> tuple[_Item, bytes]:
         """The message that is last, else a new one."""
         last = self._items[-1] if self._items else None
-        if last is not None and last.item["type"] == "message" and not last.done:
+        if last is not None and last.item.get("type") == "message" and not last.done:
             return last, b""
         return self._add_item(
             message_item(self._name("msg_"), [], "completed"), {"status": "in_progress", "content": []}
