@@ -114,8 +114,9 @@ class Reader(StreamReader):
             self._fail("The upstream's stream ended before the answer was complete.", events)
         else:
             self._finish(events)
-            self._over = True
-            events.append(Ended())
+            if not self._over:
+                self._over = True
+                events.append(Ended())
         return events
 
     def _read(self, event: SseEvent, events: list[Event]) -> None:

@@ -671,3 +671,8 @@ def test_a_stream_for_a_client_read_again_says_the_same(answer: Answer) -> None:
         else:
             assert "".join(block.text for block in got) == "".join(block.text for block in expected)
     assert again.usage == joined.usage
+
+
+def test_a_call_without_a_name_fails_once_where_the_stream_just_ends() -> None:
+    events = read(calls(call(id="call_1", arguments="{}"), finish="tool_calls"))
+    assert [type(event).__name__ for event in events if isinstance(event, (Ended, Failed))] == ["Failed"]
