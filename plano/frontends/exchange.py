@@ -8,6 +8,7 @@ the warm path, a pooled connection and an upstream that answers, nothing is awai
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from enum import Enum
@@ -37,6 +38,8 @@ from plano.upstreams.signing import SigningError
 
 if TYPE_CHECKING:
     from plano.frontends.model import ModelListener
+
+log = logging.getLogger(__name__)
 
 _NONE_DROPPED: Final = Dropped()
 _NOTHING: Final[RoutedRequest] = ({}, None, False)
@@ -128,7 +131,7 @@ class Exchange:
         frontend.exchanges.watch(self)
         self.connection.handler = self
         try:
-            if len(frontend.exchanges.live) > listener.limits.max_in_flight:
+            if len(frontend.exchanges.live) > listener.max_in_flight:
                 message = "The gateway is at its limit of requests in flight."
                 raise GatewayError(503, "overloaded", message, retry_after_s=1.0)
             if request.content_coding is not None:
@@ -178,6 +181,11 @@ class Exchange:
             return
         except SigningError as unsigned:
             self.upstream_failed(Failure(FailureKind.CONNECT, str(unsigned)))
+            return
+        except Exception:
+            log.exception("translating a request failed")
+            message = "The gateway could not translate this request. Its log says more."
+            self._answer_error(GatewayError(500, "internal_error", message), None)
             return
         upstream = candidate.pool.take()
         if upstream is not None:
@@ -556,7 +564,7 @@ class Exchange:
         listener.in_flight -= 1
         provider = model = ""
         if self._chain:
-            provider, model = self.candidate.plan.provider, self.candidate.name
+            provider, model = self.candidate.provider, self.candidate.name
         recorder = frontend.recorder
         recorder.add(
             (

@@ -120,7 +120,7 @@ class ClientConnection:
         if self._discarding:
             return
         try:
-            most = self._listener.limits.max_header_bytes
+            most = self._listener.max_header_bytes
             if self._request is NO_REQUEST:
                 if len(data) > most:
                     self._bound_head(data, most)
@@ -254,7 +254,7 @@ class ClientConnection:
     def on_body(self, body: bytes) -> None:
         self._pieces.append(body)
         self._body_bytes += len(body)
-        if self._body_bytes > self._listener.limits.max_body_bytes:
+        if self._body_bytes > self._listener.max_body_bytes:
             raise self._stop(self._too_large())
 
     def on_message_complete(self) -> None:
@@ -311,7 +311,7 @@ class ClientConnection:
             if not self._starting:
                 self._start_waiting()
         else:
-            self.deadline_s = time.monotonic() + self._listener.limits.keepalive_timeout_s
+            self.deadline_s = time.monotonic() + self._listener.keepalive_timeout_s
             if self._continue_owed:
                 self._continue_owed = False
                 self.transport.write(CONTINUE)
@@ -411,7 +411,7 @@ class ClientConnection:
             raise self._head_too_large()
 
     def _head_too_large(self) -> GatewayError:
-        most = self._listener.limits.max_header_bytes
+        most = self._listener.max_header_bytes
         return GatewayError(431, "headers_too_large", f"The request head is larger than {most} bytes.", close=True)
 
     def expire(self, now_s: float) -> None:

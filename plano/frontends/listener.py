@@ -34,7 +34,12 @@ class Listener:
         self.frontend = frontend
         self.name = plan.name
         self.timeout_s = plan.timeout_s
-        self.limits = frontend.limits
+        self.limits = limits = frontend.limits
+        # Looked at for every request: attributes of a compiled class cost nothing, those of the plan do.
+        self.max_header_bytes = limits.max_header_bytes
+        self.max_body_bytes = limits.max_body_bytes
+        self.max_in_flight = limits.max_in_flight
+        self.keepalive_timeout_s = limits.keepalive_timeout_s
         self.draining = False
         self.in_flight = 0
         self._connections: DeadlineTable[ClientConnection] = DeadlineTable(SWEEP_S)

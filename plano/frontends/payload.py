@@ -39,7 +39,7 @@ def render_body(
         dropped.names = list(dict.fromkeys(name_field(client, name, body) for name in dropped.names))
         return encode(rendered)
     data = request.body
-    signed = candidate.plan.provider == "anthropic"
+    signed = candidate.provider == "anthropic"
     fitted = leave_out_foreign(client, data, body, dropped, signed=signed)
     if candidate.quirks:
         fitted = apply_quirks(candidate.quirks, fitted, Call(client, candidate.dialect), dropped)
@@ -59,7 +59,7 @@ def render_payload(
     lines = b"".join(request.lines)
     if candidate.overrides:
         lines = candidate.without_overrides(request.lines)
-    if candidate.plan.passthrough_auth:
+    if candidate.passthrough_auth:
         lines += candidate.credential(request.authorization, request.api_key)
     if parent_id and request.tracestate is not None:
         lines += b"tracestate: %b\r\n" % request.tracestate

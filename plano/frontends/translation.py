@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import zlib
 from typing import Any
@@ -16,6 +17,8 @@ from plano.dialects.events import BlockKind, BlockStarted, BlockStopped, Event, 
 from plano.dialects.responses_request import check_portable
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
+
+log = logging.getLogger(__name__)
 
 # A document is parsed as a whole, so it has to fit; an image in base64 does.
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
@@ -83,9 +86,13 @@ class Translation:
 
     def read_stream(self, data: bytes, complete: bool) -> list[Event]:
         """The events in the next bytes of the upstream's stream."""
-        events = self._reader.feed(data) if data else []
-        if complete:
-            events = [*events, *self._reader.end()]
+        try:
+            events = self._reader.feed(data) if data else []
+            if complete:
+                events = [*events, *self._reader.end()]
+        except Exception:
+            log.exception("reading a stream failed")
+            return [Failed(UpstreamError("server", "the upstream's stream could not be read"))]
         for event in events:
             if isinstance(event, UsageKnown):
                 self.usage = event.usage
@@ -105,7 +112,11 @@ class Translation:
     def write_stream(self, events: list[Event]) -> bytes:
         """The client's bytes for these events."""
         write = self._writer.write
-        return b"".join([write(event) for event in events])
+        try:
+            return b"".join([write(event) for event in events])
+        except Exception:
+            log.exception("writing a stream failed")
+            return b""
 
     def break_stream(self, kind: str, message: str) -> bytes:
         """The client's bytes for a stream that ends here, by no fault of the events so far."""
@@ -113,8 +124,13 @@ class Translation:
 
     def read_document(self, body: bytes, streamed: bool) -> bytes | Failure:
         """A whole answer in the client's dialect, or why it is none. `streamed`: it came as a stream all the same."""
-        if streamed:
-            return self._assemble(self.read_stream(body, True))
+        try:
+            return self._assemble(self.read_stream(body, True)) if streamed else self._read_document(body)
+        except Exception:
+            log.exception("reading an answer failed")
+            return Failure(FailureKind.PROTOCOL, "the answer could not be read")
+
+    def _read_document(self, body: bytes) -> bytes | Failure:
         try:
             parsed = orjson.loads(body)
             if type(parsed) is not dict:

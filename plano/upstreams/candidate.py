@@ -45,9 +45,11 @@ class Candidate:
         "model",
         "name",
         "overrides",
+        "passthrough_auth",
         "plain",
         "plan",
         "pool",
+        "provider",
         "quirks",
         "request_head",
         "signed",
@@ -60,6 +62,8 @@ class Candidate:
     ) -> None:
         plan = target.provider
         self.plan = plan
+        self.provider = plan.provider
+        self.passthrough_auth = plan.passthrough_auth
         self.pool = pool
         self.model = target.upstream_model
         self.plain = plain
