@@ -26,10 +26,10 @@ ROOT = Path(__file__).parent
 GROUP = "plano_hot"  # the extension that holds the code; a small one per module points to it
 
 HOT_PATH = (
-    "plano/dialects/chat.py",
-    "plano/dialects/forms.py",
-    "plano/dialects/plain.py",
-    "plano/dialects/wire.py",
+    "plano/dialects/identity/chat.py",
+    "plano/dialects/identity/forms.py",
+    "plano/dialects/identity/plain.py",
+    "plano/dialects/identity/wire.py",
     "plano/frontends/deadlines.py",
     "plano/frontends/errors.py",
     "plano/frontends/exchange.py",

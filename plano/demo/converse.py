@@ -29,7 +29,7 @@ from plano.demo.prompts import (
     require_model,
 )
 from plano.demo.signatures import sign_text
-from plano.dialects.eventstream import encode_frame
+from plano.dialects.converse.eventstream import encode_frame
 
 _EXCEPTIONS: Mapping[int, str] = {
     400: "ValidationException",

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from plano.dialects import (
-    chat_answer,
-    chat_request,
-    chat_stream,
-    converse_answer,
-    converse_request,
-    converse_stream,
-    gemini_answer,
-    gemini_request,
-    gemini_stream,
-    messages_answer,
-    messages_request,
-    messages_stream,
-    responses_answer,
-    responses_request,
-    responses_stream,
-)
+from plano.dialects.chat import answer as chat_answer
+from plano.dialects.chat import request as chat_request
+from plano.dialects.chat import stream as chat_stream
 from plano.dialects.conversation import Answer, Conversation, Dropped
+from plano.dialects.converse import answer as converse_answer
+from plano.dialects.converse import request as converse_request
+from plano.dialects.converse import stream as converse_stream
 from plano.dialects.events import StreamReader, StreamWriter
+from plano.dialects.gemini import answer as gemini_answer
+from plano.dialects.gemini import request as gemini_request
+from plano.dialects.gemini import stream as gemini_stream
+from plano.dialects.messages import answer as messages_answer
+from plano.dialects.messages import request as messages_request
+from plano.dialects.messages import stream as messages_stream
+from plano.dialects.responses import answer as responses_answer
+from plano.dialects.responses import request as responses_request
+from plano.dialects.responses import stream as responses_stream
 
 Json = dict[str, Any]
 

@@ -14,11 +14,11 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
-from plano.dialects.chat import RoutedRequest, asks_for_usage
 from plano.dialects.codecs import CLIENTS
 from plano.dialects.conversation import BadAnswer, BadRequest, Conversation, Dropped
 from plano.dialects.events import Event
-from plano.dialects.wire import Wire
+from plano.dialects.identity.chat import RoutedRequest, asks_for_usage
+from plano.dialects.identity.wire import Wire
 from plano.frontends.errors import GatewayError, render_failure
 from plano.frontends.http1 import STATUS_LINES, ClientConnection
 from plano.frontends.payload import render_body, render_payload

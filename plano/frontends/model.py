@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from plano.config.plan import ListenerPlan
-from plano.dialects.forms import is_form
-from plano.dialects.plain import PLAIN_WIRES, FormWire, PlainWire
-from plano.dialects.wire import CHAT, MESSAGES, RESPONSES, Wire
+from plano.dialects.identity.forms import is_form
+from plano.dialects.identity.plain import PLAIN_WIRES, FormWire, PlainWire
+from plano.dialects.identity.wire import CHAT, MESSAGES, RESPONSES, Wire
 from plano.frontends.exchange import Exchange
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.listener import Listener

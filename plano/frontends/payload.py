@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plano.dialects.chat import RoutedRequest, ask_for_usage, encode, replace_model
 from plano.dialects.conversation import BadRequest, Dropped
 from plano.dialects.field_names import name_field
 from plano.dialects.foreign import leave_out_foreign
+from plano.dialects.identity.chat import RoutedRequest, ask_for_usage, encode, replace_model
 from plano.frontends.request import Request
 from plano.frontends.trace import Trace
 from plano.upstreams.candidate import Candidate

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from plano.dialects.chat import EVENT_ENDS, split_events, strip_usage_events
 from plano.dialects.events import Ended, Event, Failed
-from plano.dialects.wire import StreamEnd, Wire
+from plano.dialects.identity.chat import EVENT_ENDS, split_events, strip_usage_events
+from plano.dialects.identity.wire import StreamEnd, Wire
 from plano.frontends.errors import error_of, render_error
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind

@@ -14,7 +14,7 @@ from plano.dialects.codecs import CLIENTS, UPSTREAMS
 from plano.dialects.conversation import Answer, BadAnswer, Conversation, Dropped, UpstreamError, Usage
 from plano.dialects.custom_tools import restore
 from plano.dialects.events import BlockKind, BlockStarted, BlockStopped, Event, Failed, Started, UsageKnown
-from plano.dialects.responses_request import check_portable
+from plano.dialects.responses.request import check_portable
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from plano.dialects.chat import EventKind, is_error_body, read_events
-from plano.dialects.wire import Wire
+from plano.dialects.identity.chat import EventKind, is_error_body, read_events
+from plano.dialects.identity.wire import Wire
 from plano.upstreams.failures import Failure, FailureKind
 
 # What is kept of an answer that may still be thrown away: an error body, the first events of a stream, a document.

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from plano.config.plan import ClusterPlan, EndpointPlan, ProviderPlan
 from plano.dialects.conversation import BadRequest
-from plano.dialects.plain import COUNT_TOKENS
+from plano.dialects.identity.plain import COUNT_TOKENS
 from plano.routing.models import ModelTable, Target
 from plano.upstreams.pool import Origin, Pool
 from plano.upstreams.quirks import quirks_for

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plano.demo.provider import DemoProvider, start_provider
-from plano.dialects.eventstream import Frame, FrameDecoder
+from plano.dialects.converse.eventstream import Frame, FrameDecoder
 from tests.demo.wire import RawAnswer, exchange
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -23,8 +23,8 @@ from plano.dialects.conversation import (
     ToolUse,
     Turn,
 )
-from plano.dialects.converse_request import converse_path
-from plano.dialects.gemini_request import gemini_path
+from plano.dialects.converse.request import converse_path
+from plano.dialects.gemini.request import gemini_path
 from tests.demo.wire import RawAnswer, exchange
 
 MODEL = "demo-think"

@@ -12,7 +12,7 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel, Shape
 from botocore.validate import ParamValidator
 
-from plano.dialects.eventstream import encode_frame
+from plano.dialects.converse.eventstream import encode_frame
 
 
 @cache

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openai.types.chat import ChatCompletion
 
-from plano.dialects.chat_answer import parse_answer, parse_error, render_answer, render_error
-from plano.dialects.chat_usage import parse_usage
+from plano.dialects.chat.answer import parse_answer, parse_error, render_answer, render_error
+from plano.dialects.chat.usage import parse_usage
 from plano.dialects.conversation import (
     Answer,
     BadAnswer,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from plano.dialects.chat_request import parse_request, render_request
+from plano.dialects.chat.request import parse_request, render_request
 from plano.dialects.conversation import (
     Audio,
     BadRequest,

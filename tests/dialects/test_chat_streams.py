@@ -15,8 +15,8 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from plano.dialects.assembly import Assembler, events_of
-from plano.dialects.chat_answer import parse_answer, render_answer
-from plano.dialects.chat_stream import Reader, Writer
+from plano.dialects.chat.answer import parse_answer, render_answer
+from plano.dialects.chat.stream import Reader, Writer
 from plano.dialects.conversation import (
     Answer,
     Block,

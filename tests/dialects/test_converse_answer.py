@@ -23,8 +23,8 @@ from plano.dialects.conversation import (
     ToolUse,
     Usage,
 )
-from plano.dialects.converse_answer import parse_answer, parse_error
-from plano.dialects.converse_names import converse_tool_name
+from plano.dialects.converse.answer import parse_answer, parse_error
+from plano.dialects.converse.names import converse_tool_name
 
 USAGE = {
     "inputTokens": 10,

@@ -30,8 +30,8 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
-from plano.dialects.converse_names import converse_tool_id, converse_tool_name
-from plano.dialects.converse_request import converse_path, render_request
+from plano.dialects.converse.names import converse_tool_id, converse_tool_name
+from plano.dialects.converse.request import converse_path, render_request
 from tests.dialects.bedrock import check_request, service
 
 NEW = "us.anthropic.claude-sonnet-4-6"

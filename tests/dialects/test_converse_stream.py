@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from plano.dialects.assembly import Assembler
 from plano.dialects.conversation import Conversation, StopReason, Tool, UpstreamError, Usage
-from plano.dialects.converse_answer import parse_answer
-from plano.dialects.converse_names import converse_tool_name
-from plano.dialects.converse_stream import Reader
+from plano.dialects.converse.answer import parse_answer
+from plano.dialects.converse.eventstream import encode_frame
+from plano.dialects.converse.names import converse_tool_name
+from plano.dialects.converse.stream import Reader
 from plano.dialects.events import (
     ArgumentsDelta,
     BlockKind,
@@ -29,7 +30,6 @@ from plano.dialects.events import (
     TextDelta,
     UsageKnown,
 )
-from plano.dialects.eventstream import encode_frame
 from tests.dialects.bedrock import event, exception, stream
 
 START = ("messageStart", {"role": "assistant", "p": "abcdefgh"})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plano.dialects.chat import (
+from plano.dialects.identity.chat import (
     DONE_EVENT,
     EVENT_ENDS,
     EventKind,
@@ -22,7 +22,7 @@ from plano.dialects.chat import (
     split_events,
     strip_usage_events,
 )
-from plano.dialects.wire import CHAT
+from plano.dialects.identity.wire import CHAT
 
 line_ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 texts = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12).map(str.encode)

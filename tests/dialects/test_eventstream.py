@@ -11,7 +11,7 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plano.dialects.eventstream import BadFrame, Frame, FrameDecoder, Timestamp, encode_frame
+from plano.dialects.converse.eventstream import BadFrame, Frame, FrameDecoder, Timestamp, encode_frame
 
 FRAME = bytes.fromhex(
     "000000760000005296d5fade0b3a6576656e742d7479706507000c6d65737361676553746172740d3a636f6e74656e742d747970650700"

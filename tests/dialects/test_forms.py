@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from plano.dialects.conversation import BadRequest
-from plano.dialects.forms import MAX_PARTS, is_form, read_fields
-from plano.dialects.plain import PLAIN_WIRES, FormWire
+from plano.dialects.identity.forms import MAX_PARTS, is_form, read_fields
+from plano.dialects.identity.plain import PLAIN_WIRES, FormWire
 
 NAMES = (b"model", b"stream")
 TYPE = b"multipart/form-data; boundary=XX"

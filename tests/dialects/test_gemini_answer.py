@@ -19,7 +19,7 @@ from plano.dialects.conversation import (
     UpstreamError,
     Usage,
 )
-from plano.dialects.gemini_answer import parse_answer, parse_error
+from plano.dialects.gemini.answer import parse_answer, parse_error
 
 ANYTHING = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(allow_nan=False), st.text(max_size=3)),

@@ -28,7 +28,7 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
-from plano.dialects.gemini_request import gemini_path, render_request
+from plano.dialects.gemini.request import gemini_path, render_request
 
 MODEL = "gemini-2.5-pro"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -28,9 +28,9 @@ from plano.dialects.events import (
     TextDelta,
     UsageKnown,
 )
-from plano.dialects.gemini_answer import parse_answer
-from plano.dialects.gemini_framing import ObjectSplitter
-from plano.dialects.gemini_stream import Reader
+from plano.dialects.gemini.answer import parse_answer
+from plano.dialects.gemini.framing import ObjectSplitter
+from plano.dialects.gemini.stream import Reader
 from tests.dialects.test_gemini_answer import ANYTHING, FIELDS, FULL, make_body, replace
 
 CONVERSATION = Conversation("alias", [Turn("user", [Text("Hi")])], tools=[Tool("sql", custom=True), Tool("f")])

@@ -36,7 +36,7 @@ CREATED = 1700000000
 
 
 def module_of(dialect: str, part: str) -> Any:
-    name = f"plano.dialects.{dialect}_{part}"
+    name = f"plano.dialects.{dialect}.{part}"
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} does not exist")
     return importlib.import_module(name)

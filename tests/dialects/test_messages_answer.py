@@ -28,7 +28,7 @@ from plano.dialects.conversation import (
     Usage,
 )
 from plano.dialects.custom_tools import restore
-from plano.dialects.messages_answer import parse_answer, parse_error, render_answer, render_error
+from plano.dialects.messages.answer import parse_answer, parse_error, render_answer, render_error
 from tests.dialects.bodies import values
 
 ASKED = Conversation("alias", [])

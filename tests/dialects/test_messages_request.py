@@ -35,7 +35,7 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
-from plano.dialects.messages_request import parse_request, render_request
+from plano.dialects.messages.request import parse_request, render_request
 from tests.dialects.bodies import values
 
 OLD = "claude-sonnet-4-5"

@@ -42,8 +42,8 @@ from plano.dialects.events import (
     TextDelta,
     UsageKnown,
 )
-from plano.dialects.messages_answer import render_answer
-from plano.dialects.messages_stream import Reader, Writer
+from plano.dialects.messages.answer import render_answer
+from plano.dialects.messages.stream import Reader, Writer
 from tests.dialects.bodies import values
 
 ASKED = Conversation("alias", [], tools=[Tool("f"), Tool("patch", custom=True)])

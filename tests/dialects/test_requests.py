@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plano.dialects.chat import BadRequest, parse_request, replace_model
+from plano.dialects.identity.chat import BadRequest, parse_request, replace_model
 from tests.dialects.bodies import model_names, objects, spelled
 
 HELLO = b'"messages":[{"role":"user","content":"hi"}]'

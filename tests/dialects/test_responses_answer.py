@@ -29,8 +29,8 @@ from plano.dialects.conversation import (
     UpstreamError,
     Usage,
 )
-from plano.dialects.responses_answer import parse_answer, parse_error, render_answer, render_error
-from plano.dialects.responses_request import parse_request
+from plano.dialects.responses.answer import parse_answer, parse_error, render_answer, render_error
+from plano.dialects.responses.request import parse_request
 from tests.demo import openapi
 from tests.dialects.bodies import values
 

@@ -29,7 +29,7 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
-from plano.dialects.responses_request import check_portable, parse_request, render_request
+from plano.dialects.responses.request import check_portable, parse_request, render_request
 from tests.demo import openapi
 from tests.dialects.bodies import values
 

@@ -38,8 +38,8 @@ from plano.dialects.events import (
     TextDelta,
     UsageKnown,
 )
-from plano.dialects.responses_answer import parse_answer
-from plano.dialects.responses_stream import Reader
+from plano.dialects.responses.answer import parse_answer
+from plano.dialects.responses.stream import Reader
 from tests.dialects.bodies import values
 
 GOLDEN = Path(__file__).parent / "golden"

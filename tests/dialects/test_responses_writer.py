@@ -43,9 +43,9 @@ from plano.dialects.events import (
     TextDelta,
     UsageKnown,
 )
-from plano.dialects.responses_answer import render_answer
-from plano.dialects.responses_request import parse_request
-from plano.dialects.responses_stream import Writer
+from plano.dialects.responses.answer import render_answer
+from plano.dialects.responses.request import parse_request
+from plano.dialects.responses.stream import Writer
 from plano.dialects.sse import SseParser
 from tests.demo import openapi as reference
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from plano.dialects import responses_answer, responses_stream
 from plano.dialects.assembly import events_of
 from plano.dialects.conversation import Conversation
+from plano.dialects.responses import answer as responses_answer
+from plano.dialects.responses import stream as responses_stream
 
 TEXT = {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plano.dialects.chat import find_usage
+from plano.dialects.identity.chat import find_usage
 from tests.dialects.bodies import objects, spelled
 
 USAGE = {

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from plano.dialects.wire import CHAT, MESSAGES, RESPONSES, StreamEnd
+from plano.dialects.identity.wire import CHAT, MESSAGES, RESPONSES, StreamEnd
 from plano.frontends.verdicts import judge_document, judge_stream
 from plano.upstreams.failures import Failure, FailureKind
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from plano.dialects.converse_request import converse_path
+from plano.dialects.converse.request import converse_path
 from plano.upstreams.signing import BearerKey, CredentialChain, Credentials, SigningError, find_bearer_key, sign
 
 # "Signature Version 4 Test Suite" of the AWS documentation; botocore is tested with the same files.

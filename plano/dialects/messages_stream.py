@@ -1,6 +1,0 @@
-"""Streams in the messages dialect: reading an upstream's, writing a client's."""
-
-from plano.dialects.messages_reader import Reader
-from plano.dialects.messages_writer import Writer
-
-__all__ = ["Reader", "Writer"]
