@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from plano.dialects.conversation import BadAnswer
 from plano.dialects.events import Ended, Event, Failed
 from plano.dialects.identity.chat import EVENT_ENDS, split_events, strip_usage_events
 from plano.dialects.identity.wire import StreamEnd, Wire
@@ -205,7 +206,11 @@ class TranslatingRelay(Relay):
     def relay_events(self, events: list[Event], complete: bool) -> None:
         """Write what these events are in the client's dialect. The first of `Failed` and `Ended` ends the answer, even
         if the upstream has not closed its stream yet."""
-        data = self._translation.write_stream(events)
+        try:
+            data = self._translation.write_stream(events)
+        except BadAnswer as bad:
+            self._exchange.relayed(Failure(FailureKind.PROTOCOL, str(bad)), cut=True)
+            return
         failure: Failure | None = None
         ended = complete
         for event in events:

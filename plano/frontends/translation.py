@@ -110,13 +110,13 @@ class Translation:
         return self.read_stream(decoded, complete)
 
     def write_stream(self, events: list[Event]) -> bytes:
-        """The client's bytes for these events."""
+        """The client's bytes for these events. Raises BadAnswer when there is no way to write them."""
         write = self._writer.write
         try:
             return b"".join([write(event) for event in events])
-        except Exception:
+        except Exception as error:
             log.exception("writing a stream failed")
-            return b""
+            raise BadAnswer("the answer could not be written") from error
 
     def break_stream(self, kind: str, message: str) -> bytes:
         """The client's bytes for a stream that ends here, by no fault of the events so far."""
