@@ -8,7 +8,7 @@ HOT := hatch_build.py $(wildcard plano/dialects/*.py plano/frontends/*.py plano/
 TESTS ?= tests
 BENCH ?= --write docs/performance.md
 
-.PHONY: help build demo test lint types unit bench load clean
+.PHONY: help build demo test lint types unit pure bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,11 @@ types: $(STAMP)
 
 unit: $(BUILT)
 	$(BIN)/python -m pytest -n 4 $(TESTS)
+
+pure: $(STAMP) ## the tests of the hot path on plain Python, as on a machine without a C compiler
+	$(BIN)/python hatch_build.py --remove
+	rm -f $(BUILT)
+	$(BIN)/python -m pytest -n 4 tests/frontends tests/upstreams tests/dialects tests/routing
 
 bench: $(BUILT) ## compare with Envoy, nginx and LiteLLM on this machine, write docs/performance.md (15 minutes)
 	$(BIN)/python loadtests/compare.py $(BENCH)
