@@ -208,7 +208,10 @@ class Exchange:
                 self._wire.name, candidate.dialect, self._conversation, candidate.model, self._trace[0].decode()
             )
             self._events = []
-        dropped = self._dropped = Dropped()
+        dropped = _NONE_DROPPED
+        if self._translation is not None or candidate.quirks or self._wire.name != "chat":
+            dropped = Dropped()
+        self._dropped = dropped
         body = render_body(self._request, self._routed, self._wire.name, candidate, self._translation, dropped)
         return render_payload(self._request, candidate, self._trace, self._request_id, body, stream)
 

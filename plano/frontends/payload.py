@@ -39,8 +39,9 @@ def render_body(
         dropped.names = list(dict.fromkeys(name_field(client, name, body) for name in dropped.names))
         return encode(rendered)
     data = request.body
-    signed = candidate.provider == "anthropic"
-    fitted = leave_out_foreign(client, data, body, dropped, signed=signed)
+    fitted = body
+    if client != "chat":  # in chat completions nothing is signed
+        fitted = leave_out_foreign(client, data, body, dropped, signed=candidate.provider == "anthropic")
     if candidate.quirks:
         fitted = apply_quirks(candidate.quirks, fitted, Call(client, candidate.dialect), dropped)
     if fitted is not body:

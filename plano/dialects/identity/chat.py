@@ -29,6 +29,8 @@ _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]")
 _LAST_DATA = re.compile(rb"(?:.*[\r\n]|\A)data:", re.DOTALL)
 _BACKSLASH: Final = 0x5C
+# It holds numbers and flat objects, no strings with braces.
+_USAGE_OBJECT = re.compile(rb"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -260,16 +262,11 @@ def find_usage_object(tail: bytes) -> dict[str, Any] | None:
 
 
 def _read_usage(tail: bytes, start: int) -> dict[str, Any] | None:
-    end = tail.find(b"}", start) + 1
-    while end:  # usage holds numbers and flat objects, no strings with braces
-        piece = tail[start:end]
-        if piece.count(b"{") == piece.count(b"}"):
-            break
-        end = tail.find(b"}", end) + 1
-    else:
+    match = _USAGE_OBJECT.match(tail, start)
+    if match is None:
         return None
     try:
-        usage = orjson.loads(piece)
+        usage = orjson.loads(match[0])
     except orjson.JSONDecodeError:
         return None
     return usage if type(usage) is dict else None
