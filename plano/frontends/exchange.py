@@ -595,6 +595,7 @@ class Exchange:
                 usage[2],
                 usage[3],
                 self._attempts,
+                self._dropped.names,
             )
         )
         self.connection.finish(request)

@@ -90,6 +90,7 @@ class Recorder:
                 None,
                 None,
                 (),
+                (),
             )
         )
 

@@ -49,6 +49,7 @@ class Scrape(Collector):
         yield _counter(names.RETRIES, requests.retries)
         yield _counter(names.FAILOVERS, requests.failovers)
         yield _counter(names.CLIENT_DISCONNECTS, {(listener,): n for listener, n in requests.disconnects.items()})
+        yield _counter(names.DROPPED_FIELDS, requests.dropped)
         yield _counter(names.HTTP_ERRORS, requests.errors)
         yield from self._process_families()
 

@@ -6,6 +6,7 @@ No clock, no socket. `exposition.py` turns a copy of the numbers into the text t
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from plano.telemetry.names import (
 from plano.telemetry.record import Record
 
 _FIELDS = len(Record._fields)
+_MAX_DROPPED = 32  # names of one record
+_INDEX = re.compile(r"\[\d+\]")
 _MAX_VALUES = 200  # distinct values of a label that we name ourselves: error codes, kinds of failure, listeners
 
 
@@ -97,6 +100,7 @@ class RequestMetrics:
         self.failovers: dict[tuple[str, str, str], int] = {}
         self.disconnects: dict[str, int] = {}
         self.errors: dict[tuple[str, str], int] = {}
+        self.dropped: dict[tuple[str, str], int] = {}
         self._max_model_pairs = max_model_pairs
         self._values: dict[str, set[str]] = {}
 
@@ -134,6 +138,7 @@ class RequestMetrics:
                 tokens_cached,
                 tokens_reasoning,
                 attempts,
+                dropped,
             ) = record
             series = self.requests.get((listener, provider, model))
             if series is None:
@@ -154,6 +159,9 @@ class RequestMetrics:
                 raise MalformedRecord("a number is out of range")
             if error:
                 error = self._bounded("code", error)
+            if dropped:
+                # `tools[3].strict` is the same loss as `tools[0].strict`
+                dropped = [self._bounded("field", _INDEX.sub("[]", name)) for name in dropped[:_MAX_DROPPED]]
             if attempts:
                 attempts = [self._attempt(*attempt) for attempt in attempts]
             if streaming and tokens_out is not None and tokens_out > 1 and ttft_s is not None and duration_s >= ttft_s:
@@ -181,6 +189,10 @@ class RequestMetrics:
         listener = series.listener
         if client_gone:
             self.disconnects[listener] = self.disconnects.get(listener, 0) + 1
+        if dropped:
+            for name in dropped:
+                key = (series.ok[0], name)
+                self.dropped[key] = self.dropped.get(key, 0) + 1
         if error:
             self.errors[listener, error] = self.errors.get((listener, error), 0) + 1
 
@@ -192,6 +204,7 @@ class RequestMetrics:
             twin.requests[key] = copied = RequestSeries(key[0], twin.models[key[1:]], series.ok)
             copied.duration, copied.statuses = series.duration.copy(), series.statuses.copy()
         twin.attempts, twin.retries, twin.failovers = self.attempts.copy(), self.retries.copy(), self.failovers.copy()
+        twin.dropped = self.dropped.copy()
         twin.disconnects, twin.errors = self.disconnects.copy(), self.errors.copy()
         return twin
 

@@ -47,6 +47,9 @@ FAILOVERS = MetricName("plano_failovers", "Moves to the next candidate.", ("from
 CLIENT_DISCONNECTS = MetricName(
     "plano_client_disconnects", "Clients that left before their answer was complete.", ("listener",)
 )
+DROPPED_FIELDS = MetricName(
+    "plano_dropped_fields", "Fields of requests that the provider's API cannot express.", ("provider", "field")
+)
 HTTP_ERRORS = MetricName("plano_http_errors", "Errors as the client saw them.", ("listener", "code"))
 IN_FLIGHT = MetricName("plano_in_flight_requests", "Requests being served now.", ("listener",))
 CONNECTIONS = MetricName("plano_client_connections", "Open client connections.", ("listener",))

@@ -38,6 +38,18 @@ def test_fields_that_change_little_are_named(client: openai.OpenAI, upstream: st
     raw.http_response.close()
 
 
+def test_what_was_left_out_is_counted(client: openai.OpenAI, gateway: Gateway) -> None:
+    sample = 'plano_dropped_fields_total{field="logit_bias",provider="anthropic"}'
+
+    def counted() -> float:
+        lines = [line for line in gateway.cluster.metrics().splitlines() if line.startswith(sample)]
+        return float(lines[0].split()[-1]) if lines else 0.0
+
+    before = counted()
+    client.chat.completions.create(model=model_at("messages", "drops"), messages=ask("Hi"), logit_bias={"1": 2})
+    gateway.cluster.wait_until(lambda: counted() > before)
+
+
 def test_nothing_is_named_where_nothing_was_left_out(speaker: Speaker, upstream: str) -> None:
     raw = speaker.raw(**speaker.ask(model_at(upstream, "drops", speaker), "Hi", system="Be brief.", tools=["look_up"]))
     # Every OpenAI SDK's user says `strict` and `store`, which other providers need not be told.

@@ -257,3 +257,17 @@ def test_a_scrape_is_a_copy() -> None:
     body, _ = scrape.render("")
     labels = 'listener="egress",model="openai/gpt-4o",provider="openai",status="200"'
     assert f"plano_requests_total{{{labels}}} 1.0" in body.decode()
+
+
+def test_fields_that_were_left_out_are_counted_without_their_indexes() -> None:
+    dropped = PLAIN._replace(dropped=("logit_bias", "tools[0].strict", "tools[3].strict"))
+    samples = count(dropped, dropped, PLAIN)
+    assert samples['plano_dropped_fields_total{field="logit_bias",provider="openai"}'] == 2
+    assert samples['plano_dropped_fields_total{field="tools[].strict",provider="openai"}'] == 4
+
+
+def test_names_of_fields_cannot_flood_the_labels() -> None:
+    samples = count(*(PLAIN._replace(dropped=(f"made_up_{number}",)) for number in range(500)))
+    named = [name for name in samples if name.startswith("plano_dropped_fields_total")]
+    assert len(named) <= 201
+    assert samples['plano_dropped_fields_total{field="other",provider="openai"}'] == 300
