@@ -29,7 +29,8 @@ class Record(NamedTuple):
     `attempts` is empty when the first attempt succeeded (the common case, spelled by `provider`, `model`, `status`).
     `ttft_s` is the time from the first byte of the request to the first content sent to the client, or None when
     nothing was relayed. `tokens_*` are None when the upstream did not report usage. `error` is "" or the error code
-    the client saw. `dropped` names the client's fields that the upstream's dialect could not express. `client_gone`: the client left before the answer was complete.
+    the client saw. `client_gone`: the client left before the answer was complete. `dropped` names the client's fields
+    that the upstream's dialect could not express.
     """
 
     request_id: bytes
