@@ -34,6 +34,7 @@ HOT_PATH = (
     "plano/frontends/errors.py",
     "plano/frontends/exchange.py",
     "plano/frontends/frontend.py",
+    "plano/frontends/head.py",
     "plano/frontends/http1.py",
     "plano/frontends/listener.py",
     "plano/frontends/model.py",

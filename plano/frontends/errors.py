@@ -11,7 +11,11 @@ from typing import Any
 
 import orjson
 
+from plano.routing.models import UNSPECIFIED
 from plano.upstreams.failures import Failure, FailureKind
+
+# How much of an unknown model's name is shown and recorded; a client can make it as long as a body.
+MAX_SHOWN_MODEL = 256
 
 _TYPES = {
     400: "invalid_request_error",
@@ -103,6 +107,15 @@ def render_error(error: GatewayError, dialect: str = "chat") -> bytes:
     if error.upstream is not None:
         inner["upstream"] = error.upstream
     return orjson.dumps({"type": "error", "error": inner} if dialect == "messages" else {"error": inner})
+
+
+def explain_unresolved(model: str | None) -> GatewayError:
+    """The answer for a model name that leads nowhere."""
+    if model is None or model in UNSPECIFIED:
+        message = "The request names no model and no provider is marked `default: true`."
+        return GatewayError(400, "model_missing", message, param="model")
+    message = f"The model '{model[:MAX_SHOWN_MODEL]}' is not configured. GET /v1/models lists those that are."
+    return GatewayError(404, "model_not_found", message, param="model")
 
 
 def error_of(failure: Failure, provider: str) -> GatewayError:

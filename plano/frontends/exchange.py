@@ -19,8 +19,9 @@ from plano.dialects.conversation import BadAnswer, BadRequest, Conversation, Dro
 from plano.dialects.events import Event
 from plano.dialects.identity.chat import RoutedRequest, asks_for_usage
 from plano.dialects.identity.wire import Wire
-from plano.frontends.errors import GatewayError, render_failure
-from plano.frontends.http1 import STATUS_LINES, ClientConnection
+from plano.frontends.errors import MAX_SHOWN_MODEL, GatewayError, explain_unresolved, render_failure
+from plano.frontends.head import choose_framing, render_head
+from plano.frontends.http1 import ClientConnection
 from plano.frontends.payload import render_body, render_payload
 from plano.frontends.relay import Relay, TranslatingRelay
 from plano.frontends.request import Request
@@ -28,7 +29,6 @@ from plano.frontends.trace import choose_request_id, make_trace
 from plano.frontends.translation import MAX_DOCUMENT_BYTES, Translation, judge_events
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.frontends.verdicts import MAX_HELD_BYTES, is_sound_document, judge_document, judge_plain, judge_stream
-from plano.routing.models import UNSPECIFIED
 from plano.telemetry.record import Attempt
 from plano.upstreams.attempts import Step, decide_next, parse_retry_after
 from plano.upstreams.candidate import Candidate
@@ -41,10 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_STREAM_TYPE: Final = b"text/event-stream; charset=utf-8"
 _NONE_DROPPED: Final = Dropped()
 _NOTHING: Final[RoutedRequest] = ({}, None, False)
-# How much of an unknown model's name is shown and recorded; a client can make it as long as a body.
-MAX_SHOWN_MODEL: Final = 256
 
 
 class Phase(Enum):
@@ -141,7 +140,7 @@ class Exchange:
             if not chain:
                 if routed[1] is not None:
                     self._routed = (routed[0], routed[1][:MAX_SHOWN_MODEL], routed[2])  # it goes into the record
-                raise self._explain_unresolved(routed[1])
+                raise explain_unresolved(routed[1])
         except BadRequest as bad:
             self._answer_error(GatewayError(400, "invalid_request", bad.message, param=bad.param), None)
             return
@@ -152,13 +151,6 @@ class Exchange:
         self.candidate = chain[0]
         frontend.retries.deposit()
         self._attempt(chain[0])
-
-    def _explain_unresolved(self, model: str | None) -> GatewayError:
-        if model is None or model in UNSPECIFIED:
-            message = "The request names no model and no provider is marked `default: true`."
-            return GatewayError(400, "model_missing", message, param="model")
-        message = f"The model '{model[:MAX_SHOWN_MODEL]}' is not configured. GET /v1/models lists those that are."
-        return GatewayError(404, "model_not_found", message, param="model")
 
     # -- attempt -------------------------------------------------------------------------------------------------
 
@@ -420,37 +412,22 @@ class Exchange:
         if self._listener.draining and request.keep_alive:
             request.keep_alive = False
             request.connection_line = b"connection: close\r\n"
-        chunked = False
-        if not events and complete:
-            framing = b"content-length: %d\r\n" % len(body)
-        elif not events and connection.content_length >= 0:
-            framing = b"content-length: %d\r\n" % connection.content_length
-        elif request.chunked_ok:
-            framing = b"transfer-encoding: chunked\r\n"
-            chunked = True
-        else:  # HTTP/1.0: the end of the connection is the end of the answer
-            framing = b"connection: close\r\n"
-            request.keep_alive = False
-            request.connection_line = b""
+        length = -1 if events else len(body) if complete else connection.content_length
+        framing, chunked = choose_framing(request, length)
         translation = self._translation
-        content_type = connection.content_type or b"application/json"
-        lines = b"".join(connection.lines)
         if translation is None:
-            if connection.coding:
-                lines += b"content-encoding: %b\r\n" % connection.coding
+            content_type, coding = connection.content_type or b"application/json", connection.coding
         else:
-            streamed = self._routed[2]
-            content_type = b"text/event-stream; charset=utf-8" if streamed else b"application/json"
-        if self._dropped.names:
-            lines += b"x-plano-dropped: %b\r\n" % self._dropped.header()
-        head = b"%bcontent-type: %b\r\n%bx-plano-attempts: %d\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
-            STATUS_LINES[self._status],
+            content_type, coding = _STREAM_TYPE if self._routed[2] else b"application/json", b""
+        origin = b"%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, len(self._attempts) + 1)
+        head = render_head(
+            connection,
             content_type,
-            self.candidate.answer_head,
-            len(self._attempts) + 1,
+            origin,
             self._request_id,
-            lines,
             framing,
+            coding,
+            self._dropped,
             request.connection_line,
         )
         if complete and not events:

@@ -1,0 +1,48 @@
+"""The head of an answer that comes from an upstream."""
+
+from __future__ import annotations
+
+from plano.dialects.conversation import Dropped
+from plano.frontends.http1 import STATUS_LINES
+from plano.frontends.request import Request
+from plano.upstreams.connection import UpstreamConnection
+
+
+def choose_framing(request: Request, length: int) -> tuple[bytes, bool]:
+    """How the client learns where the answer ends: (header line, whether to write chunks). `length` is -1 when it is
+    not known. A client of HTTP/1.0 gets it by the end of the connection."""
+    if length >= 0:
+        return b"content-length: %d\r\n" % length, False
+    if request.chunked_ok:
+        return b"transfer-encoding: chunked\r\n", True
+    request.keep_alive = False
+    request.connection_line = b""
+    return b"connection: close\r\n", False
+
+
+def render_head(
+    connection: UpstreamConnection,
+    content_type: bytes,
+    origin: bytes,
+    request_id: bytes,
+    framing: bytes,
+    coding: bytes,
+    dropped: Dropped,
+    connection_line: bytes,
+) -> bytes:
+    """Status line and headers. `origin` are the lines that say who answered, `coding` is the content coding that is
+    passed on, empty for none."""
+    lines = b"".join(connection.lines)
+    if coding:
+        lines += b"content-encoding: %b\r\n" % coding
+    if dropped.names:
+        lines += b"x-plano-dropped: %b\r\n" % dropped.header()
+    return b"%bcontent-type: %b\r\n%bx-request-id: %b\r\n%b%b%b\r\n" % (
+        STATUS_LINES[connection.status],
+        content_type,
+        origin,
+        request_id,
+        lines,
+        framing,
+        connection_line,
+    )
