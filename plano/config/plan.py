@@ -95,16 +95,6 @@ class ProviderPlan:
                 return endpoint
         return self.endpoints[0]
 
-    @property
-    def path(self) -> str:
-        """The path of chat clients' calls; goes when candidates choose an endpoint by dialect."""
-        return self.endpoint_for("chat").path
-
-    @property
-    def dialect(self) -> DialectName:
-        """What chat clients are translated to; goes when candidates choose an endpoint by dialect."""
-        return self.endpoint_for("chat").dialect
-
 
 @dataclass(frozen=True, slots=True)
 class ListenerPlan:

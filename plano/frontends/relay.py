@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from plano.dialects.conversation import BadAnswer
+from plano.dialects.conversation import BadAnswer, UpstreamError
 from plano.dialects.events import Ended, Event, Failed
 from plano.dialects.identity.chat import EVENT_ENDS, split_events, strip_usage_events
 from plano.dialects.identity.wire import StreamEnd, Wire
@@ -229,11 +229,15 @@ class TranslatingRelay(Relay):
     def upstream_failed(self, failure: Failure) -> None:
         """The upstream broke off, stood still or was cut by us. If the reader finds the answer whole, it is."""
         events = self._translation.read_stream(b"", True)
-        if any(isinstance(event, Failed) for event in events):
+        broken = any(isinstance(event, Failed) for event in events)
+        if broken:
             error = error_of(failure, self._exchange.candidate.plan.provider)
             kind = "timeout" if failure.kind is FailureKind.IDLE else "server"
-            self._write_end(self._translation.break_stream(kind, error.message))
-            self._exchange.relayed(failure)
-        else:
-            self._write_end(self._translation.write_stream(events))
-            self._exchange.relayed(None, reusable=False)
+            events = [Failed(UpstreamError(kind, error.message))]
+        try:
+            data = self._translation.write_stream(events)
+        except BadAnswer:  # logged where it was raised; what failed is told by the cut
+            self._exchange.relayed(failure, cut=True)
+            return
+        self._write_end(data)
+        self._exchange.relayed(failure if broken else None, reusable=False)

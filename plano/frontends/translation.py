@@ -118,10 +118,6 @@ class Translation:
             log.exception("writing a stream failed")
             raise BadAnswer("the answer could not be written") from error
 
-    def break_stream(self, kind: str, message: str) -> bytes:
-        """The client's bytes for a stream that ends here, by no fault of the events so far."""
-        return self._writer.write(Failed(UpstreamError(kind, message)))
-
     def read_document(self, body: bytes, streamed: bool) -> bytes | Failure:
         """A whole answer in the client's dialect, or why it is none. `streamed`: it came as a stream all the same."""
         try:
