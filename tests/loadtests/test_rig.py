@@ -179,7 +179,8 @@ def test_the_config_of_the_bench_routes_its_model_with_everything_on(tmp_path: P
     assert not loaded.warnings
     plan = compile_plan(loaded.config, load_settings())
     used = next(provider for provider in plan.providers if provider.name == plan.aliases["bench-model"])
-    assert (used.scheme, used.host, used.port, used.path) == ("http", "127.0.0.1", 9100, "/v1/chat/completions")
+    assert (used.scheme, used.host, used.port) == ("http", "127.0.0.1", 9100)
+    assert used.endpoints[0].path == "/v1/chat/completions"
     assert used.retry.attempts == 2
     assert used.retry.fallback_models == ("mock/mock-spare",)
     assert used.access_key
