@@ -8,7 +8,7 @@ memory. All durations are seconds, all sizes bytes. Secrets (`access_key`) live 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 ListenerType = Literal["model", "agent", "prompt"]
 DialectName = Literal["chat", "messages", "responses", "converse", "gemini"]
@@ -98,13 +98,88 @@ class ProviderPlan:
 
 @dataclass(frozen=True, slots=True)
 class ListenerPlan:
-    """One public socket. `timeout_s` is the deadline of a request, all attempts included."""
+    """One public socket. `timeout_s` is the deadline of a request, all attempts included.
+
+    `jailbreak_message` is what an attack on the model's rules is answered with; None: the listener is not guarded.
+    """
 
     name: str
     type: ListenerType
     address: str
     port: int
     timeout_s: float = 300.0
+    jailbreak_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePlan:
+    """A kind of task and the models for it, canonical names, the best first."""
+
+    name: str
+    description: str
+    models: tuple[str, ...]
+    prefer: Literal["none", "cheapest", "fastest"] = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class RolePlan:
+    """One task-specific model, for whoever runs it and whoever asks it.
+
+    `timeout_s` is a caller's deadline; then the request goes on without. `concurrency` calls are in the engine at once
+    (None: the engine's own choice), `queue` more may wait. `context_tokens` bounds the prompt.
+    """
+
+    engine: Literal["auto", "vllm", "embedded", "upstream"] = "auto"
+    model: str | None = None
+    engine_args: dict[str, Any] = field(default_factory=dict)
+    timeout_s: float = 2.0
+    prompt_template: str | None = None
+    concurrency: int | None = None
+    queue: int = 1_024
+    context_tokens: int = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPlan(RolePlan):
+    """`scope`: which messages are looked at: the last user message, all of them, or tools' results as well."""
+
+    timeout_s: float = 0.25
+    threshold: float = 0.5
+    on_failure: Literal["allow", "block"] = "allow"
+    scope: Literal["last_user", "all", "all_and_tools"] = "last_user"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPlan(RolePlan):
+    """From `entropy` (bits) and `varentropy` on, both over the ten likeliest tokens, the first token of a required value
+    counts as guessed, and the user is asked instead."""
+
+    timeout_s: float = 20.0
+    entropy: float = 0.35
+    varentropy: float = 1.7
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePlan:
+    """CurveZMQ keys, Z85 text. A frontend's process has `server_public_key` and a pair of its own; an inference process
+    has its own pair, and the callers it admits in `client_public_keys` (empty: whoever knows its public key)."""
+
+    public_key: str
+    secret_key: str = field(repr=False)
+    server_public_key: str | None = None
+    client_public_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InferencePlan:
+    """The tier of the task-specific models. `addresses` are inference processes elsewhere; empty: one is started beside
+    the frontends."""
+
+    orchestrator: RolePlan = RolePlan()
+    guard: GuardPlan = GuardPlan()
+    function: FunctionPlan = FunctionPlan()
+    addresses: tuple[str, ...] = ()
+    curve: CurvePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +211,5 @@ class ClusterPlan:
     connect_timeout_s: float = 5.0
     tls_ca_path: str | None = None
     limits: LimitsPlan = LimitsPlan()
+    preferences: tuple[PreferencePlan, ...] = ()
+    inference: InferencePlan = InferencePlan()
