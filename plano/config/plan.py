@@ -151,7 +151,7 @@ class GuardPlan(RolePlan):
 
 @dataclass(frozen=True, slots=True)
 class FunctionPlan(RolePlan):
-    """From `entropy` (bits) and `varentropy` on, both over the ten likeliest tokens, the first token of a required value
+    """Above both `entropy` (bits) and `varentropy`, over the ten likeliest tokens, the first token of a required value
     counts as guessed, and the user is asked instead."""
 
     timeout_s: float = 20.0

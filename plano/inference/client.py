@@ -47,5 +47,5 @@ class InferenceClient:
     def call(
         self, role: str, body: Json, timeout_s: float, traceparent: bytes, done: Callable[[Outcome], None]
     ) -> PendingCall:
-        """Ask a role. `done` is never called from within `call`, and at the latest when `timeout_s` is over (EXPIRED)."""
+        """Ask a role. `done` is never called from within `call`, and at the latest after `timeout_s` (EXPIRED)."""
         raise NotImplementedError

@@ -16,8 +16,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-import msgpack
-
 VERSION: Final = 1
 MAX_FRAME_BYTES: Final = 8 * 1024 * 1024  # of one message; what is larger is answered with TOO_LARGE
 MAX_DEADLINE_MS: Final = 600_000

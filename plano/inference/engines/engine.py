@@ -84,7 +84,7 @@ class Engine(ABC):
 
     async def close(self) -> None:
         """Stop, and free everything. Jobs still under way fail with `Status.UNAVAILABLE`."""
-        return None
+        return
 
     def check(self) -> str | None:
         """Why the engine can no longer work, None while it can. Asked for once a second; the server then fails what
