@@ -50,6 +50,9 @@ class Scrape(Collector):
         yield _counter(names.FAILOVERS, requests.failovers)
         yield _counter(names.CLIENT_DISCONNECTS, {(listener,): n for listener, n in requests.disconnects.items()})
         yield _counter(names.DROPPED_FIELDS, requests.dropped)
+        yield _counter(names.ROUTED, requests.routed)
+        yield _counter(names.GUARD_VERDICTS, requests.verdicts)
+        yield _counter(names.DEGRADED, requests.degraded)
         yield _counter(names.HTTP_ERRORS, requests.errors)
         yield from self._process_families()
 
