@@ -70,24 +70,21 @@ class Deliberation:
         routes: Sequence[Route],
         *,
         guarded: bool,
-        left_s: float,
         traceparent: bytes,
         multiple: bool = False,
     ) -> bool:
-        """Send the questions; False when there is nothing to ask (`done` is then not called). `left_s` is what is left
-        of the request's deadline."""
+        """Send the questions; False when there is nothing to ask (`done` is then not called)."""
         plan = self._plan
         if guarded:
             texts = texts_to_judge(conversation, plan.guard.scope)
             if texts:
-                timeout_s = min(plan.guard.timeout_s, left_s)
                 body = GuardCall(texts).pack()
-                self._calls[GUARD] = client.call(GUARD, body, timeout_s, traceparent, self._take_verdict)
+                self._calls[GUARD] = client.call(GUARD, body, plan.guard.timeout_s, traceparent, self._take_verdict)
         if routes:
             turns = select_turns(conversation)
             if turns:
                 self._known = frozenset(route.name for route in routes)
-                timeout_s = min(plan.orchestrator.timeout_s, left_s)
+                timeout_s = plan.orchestrator.timeout_s
                 body = OrchestratorCall(turns, tuple(routes), multiple).pack()
                 self._calls[ORCHESTRATOR] = client.call(ORCHESTRATOR, body, timeout_s, traceparent, self._take_decision)
         return bool(self._calls)

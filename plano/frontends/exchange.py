@@ -195,7 +195,6 @@ class Exchange:
             self._conversation,
             [Route(preference.name, preference.description) for preference in self._preferences],
             guarded=guarded,
-            left_s=self._given_up_s - time.monotonic(),
             traceparent=b"00-%b-%b-%b" % (trace_id, span_id, flags),
         )
         if asked:

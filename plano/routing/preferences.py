@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from plano.config.plan import PreferencePlan
 from plano.dialects.conversation import BadRequest
@@ -12,6 +12,8 @@ FIELD: Final = "routing_preferences"
 # Metadata of older clients that named a preference config; nobody upstream knows them (spec D1).
 LEGACY_METADATA: Final = ("archgw_preference_config", "plano_preference_config")
 
+_Policy = Literal["none", "cheapest", "fastest"]
+_POLICIES: Final[tuple[_Policy, ...]] = ("none", "cheapest", "fastest")
 _MAX_NAME: Final = 256
 _MAX_MODELS: Final = 64
 
@@ -64,11 +66,15 @@ def _parse(item: Any, where: str) -> PreferencePlan:
         or not all(type(model) is str and model for model in models)
     ):
         raise BadRequest(f"'{where}.models' must be an array of 1 to {_MAX_MODELS} model names.", f"{where}.models")
+    return PreferencePlan(name, description, tuple(models), _parse_policy(item, f"{where}.selection_policy"))
+
+
+def _parse_policy(item: dict[str, Any], where: str) -> _Policy:
     policy = item.get("selection_policy")
-    prefer = "none" if policy is None else policy.get("prefer") if type(policy) is dict else policy
-    if prefer not in ("none", "cheapest", "fastest"):
-        raise BadRequest(
-            f"'{where}.selection_policy' must be an object whose 'prefer' is cheapest, fastest or none.",
-            f"{where}.selection_policy",
-        )
-    return PreferencePlan(name, description, tuple(models), prefer)
+    if policy is None:
+        return "none"
+    prefer = policy.get("prefer") if type(policy) is dict else None
+    for known in _POLICIES:
+        if prefer == known:
+            return known
+    raise BadRequest(f"'{where}' must be an object whose 'prefer' is cheapest, fastest or none.", where)

@@ -26,10 +26,10 @@ class Attempt(NamedTuple):
 class Judgement(NamedTuple):
     """What the task-specific models said about a request.
 
-    `routes` are the chosen ones in order, `confidence` theirs (`routed`: there were routes to choose from; `configured`:
-    they are the config's, not the request's own). `jailbreak_probability` is None when the guard was not asked or gave
-    no answer; `flagged`: it found the prompt suspicious; `blocked`: the prompt was stopped. `degraded` names the roles
-    that gave no answer.
+    `routes` are the chosen ones in order, `confidence` theirs. `routed`: there were routes to choose from;
+    `configured`: they are the config's, not the request's own. `jailbreak_probability` is None when the guard was not
+    asked or gave no answer; `flagged`: it found the prompt suspicious; `blocked`: the prompt was stopped. `degraded`
+    names the roles that gave no answer.
     """
 
     routes: tuple[str, ...]
