@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from plano.config.plan import RolePlan
-from plano.inference.calls import Decision, GuardCall, OrchestratorCall, RoleName, Verdict
+from plano.inference.calls import Decision, FunctionCall, GuardCall, OrchestratorCall, RoleName, Verdict
 from plano.inference.engines.completion import Message, Question
-from plano.inference.roles import guard, orchestrator
+from plano.inference.roles import function, guard, orchestrator
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ SUSPICIOUS: Final = 0.35  # a judge that calls a text harmless with less certain
 
 class Inquiry(NamedTuple):
     """The questions of one job, all to be asked, and what makes the role's answer of the texts that came back, in the
-    order of the questions. `read` raises BadModelAnswer."""
+    order of the questions. `read` raises BadModelAnswer, and BadCall for what only shows then."""
 
     questions: tuple[Question, ...]
     read: Callable[[Sequence[str]], Json]
@@ -61,6 +61,21 @@ def ask_guard(plan: RolePlan, body: Any) -> Inquiry:
     return Inquiry(questions, read)
 
 
+def ask_function(plan: RolePlan, body: Any) -> Inquiry:
+    """Raises BadCall."""
+    call = FunctionCall.unpack(body)
+    spoken = function.build_messages(call, count_tokens, plan.context_tokens, "schema", plan.prompt_template)
+    system = "\n\n".join(message["content"] for message in spoken if message["role"] == "system")
+    messages = tuple(Message(message["role"], message["content"]) for message in spoken if message["role"] != "system")
+    schema = function.json_schema(call.tools)
+    question = Question(system, messages, "function_calls", schema, function.ANSWER_TOKENS)
+
+    def read(texts: Sequence[str]) -> Json:
+        return function.parse_answer(texts[0], call.tools).pack()
+
+    return Inquiry((question,), read)
+
+
 def count_tokens(text: str) -> int:
     """About how many tokens `text` takes, rather too many than too few."""
     return len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN + 1
@@ -74,4 +89,5 @@ def asker_for(role: RoleName, plan: RolePlan) -> Callable[[Any], Inquiry]:
 _ASKERS: Final[dict[RoleName, Callable[[RolePlan, Any], Inquiry]]] = {
     "orchestrator": ask_orchestrator,
     "guard": ask_guard,
+    "function": ask_function,
 }

@@ -187,6 +187,9 @@ class _Errand:
     def _answer(self) -> None:
         try:
             body = self._inquiry.read([text or "" for text in self._texts])
+        except BadCall as bad:
+            self._engine.end(self, "")
+            self.job.fail(Status.BAD_CALL, str(bad))
         except BadModelAnswer as bad:
             self._fail(f"{self._engine.model} answered something else than it was asked for: {bad}")
         except Exception:
