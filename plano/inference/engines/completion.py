@@ -7,97 +7,38 @@ awaited: a `Completion` is driven by its connection and ends with one call of `d
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-import re
 import time
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, Final
 
 import orjson
 
-from plano import __version__
-from plano.dialects.assembly import Assembler
 from plano.dialects.chat.errors import parse_error
-from plano.dialects.codecs import UPSTREAMS
-from plano.dialects.conversation import (
-    Answer,
-    BadAnswer,
-    BadRequest,
-    Conversation,
-    Dropped,
-    OutputFormat,
-    StopReason,
-    Text,
-    Turn,
+from plano.dialects.conversation import BadAnswer, BadRequest, StopReason, Text
+from plano.inference.engines.question import (
+    MAX_ANSWER_BYTES,
+    Manners,
+    Question,
+    Reply,
+    inflate,
+    read_answer,
+    render_question,
 )
 from plano.upstreams.candidate import Candidate
 from plano.upstreams.connection import UpstreamConnection
 from plano.upstreams.failures import Failure, FailureKind
-from plano.upstreams.quirks import Call, apply_quirks
 from plano.upstreams.signing import SigningError
 
-Json = dict[str, Any]
+log = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES: Final = 1024 * 1024
 MAX_MESSAGE_CHARS: Final = 200  # of what a provider says about its refusal
-ROOM_TO_THINK: Final = 8  # times the tokens, for models that think before they answer
 PAUSE_S: Final = (0.02, 0.06)  # before connecting again; the caller has hundreds of milliseconds
 
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_USER_AGENT: Final = f"user-agent: plano/{__version__}\r\n".encode("ascii")
 _TRY_AGAIN: Final = (FailureKind.CONNECT, FailureKind.RESET)
 _REFUSALS: Final = (400, 422)
-
-
-class Message(NamedTuple):
-    role: Literal["user", "assistant"]
-    text: str
-
-
-class Question(NamedTuple):
-    """What a model is asked. The answer is to be JSON valid against `schema`, of `max_tokens` at most."""
-
-    system: str
-    messages: tuple[Message, ...]
-    schema_name: str
-    schema: Json
-    max_tokens: int
-
-
-class Reply(NamedTuple):
-    """What a model said; tokens are 0 where the provider does not tell."""
-
-    text: str
-    input_tokens: int
-    output_tokens: int
-
-
-@dataclass(slots=True)
-class Manners:
-    """How a candidate wants to be asked: with a JSON schema and a temperature of 0 as long as it has not refused them,
-    and with room to think once it has used up its tokens before it came to the answer."""
-
-    schema: bool = True
-    temperature: bool = True
-    thinks: bool = False
-
-    def give_way(self, message: str) -> bool:
-        """Give up what a refusal complains of. False when there is nothing left to give up."""
-        if self.temperature and "temperature" in message.lower():
-            self.temperature = False
-        elif self.schema:  # what most of those lack that only say "bad request"
-            self.schema = False
-        else:
-            return False
-        return True
-
-    def adopt(self, proven: Manners) -> None:
-        """Remember what has brought an answer."""
-        self.schema = self.schema and proven.schema
-        self.temperature = self.temperature and proven.temperature
-        self.thinks = self.thinks or proven.thinks
 
 
 class Completion:
@@ -141,7 +82,7 @@ class Completion:
         self._known = manners
         self._manners = replace(manners[0])
         self._deadline_s = deadline_s
-        self._traceparent = traceparent if _TRACEPARENT.fullmatch(traceparent) else b""
+        self._traceparent = traceparent
         self._done = done
         self._index = 0
         self._again = False
@@ -173,12 +114,16 @@ class Completion:
         self._timer = None
         candidate = self._candidate
         try:
-            self._payload = self._render(candidate)
+            self._payload = render_question(self._question, candidate, self._manners, self._traceparent)
         except SigningError as unsigned:
             self.upstream_failed(Failure(FailureKind.CONNECT, str(unsigned)))
             return
         except BadRequest as bad:
             self._end(Failure(FailureKind.PROTOCOL, f"{candidate.name} cannot be asked this: {bad.message}"))
+            return
+        except Exception:
+            log.exception("a request to %s could not be put together", candidate.name)
+            self._end(Failure(FailureKind.PROTOCOL, "the request could not be put together"))
             return
         self.tries += 1
         self._body.clear()
@@ -191,47 +136,6 @@ class Completion:
             self.upstream_ready(upstream)
         else:
             candidate.pool.dial(self)
-
-    def _render(self, candidate: Candidate) -> bytes:
-        """Head and body of the request. Raises BadRequest for what the candidate's dialect cannot say, SigningError."""
-        dropped = Dropped()
-        codec = UPSTREAMS[candidate.dialect]
-        try:
-            body = codec.render_request(self._compose(candidate), candidate.model, dropped)
-        except BadRequest:
-            if not self._manners.schema:
-                raise
-            self._manners.schema = False
-            body = codec.render_request(self._compose(candidate), candidate.model, dropped)
-        data = orjson.dumps(apply_quirks(candidate.quirks, body, Call("chat", candidate.dialect), dropped))
-        streams = candidate.always_streams
-        lines = candidate.without_overrides([_USER_AGENT])
-        if self._traceparent:
-            lines += b"traceparent: %b\r\n" % self._traceparent
-        if candidate.signed:
-            lines += candidate.sign(data, streams)
-        head = candidate.stream_head if streams else candidate.request_head
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, len(data), data)
-
-    def _compose(self, candidate: Candidate) -> Conversation:
-        question = self._question
-        manners = self._manners
-        system = question.system
-        output = None
-        if manners.schema:
-            output = OutputFormat("schema", question.schema_name, question.schema, strict=True)
-        else:
-            schema = orjson.dumps(question.schema).decode()
-            system = f"{system}\n\nAnswer with JSON alone, valid against this JSON Schema:\n{schema}".lstrip()
-        return Conversation(
-            model=candidate.model,
-            turns=[Turn(message.role, [Text(message.text)]) for message in question.messages],
-            system=[Text(system)] if system else [],
-            stream=candidate.always_streams,
-            max_tokens=question.max_tokens * (ROOM_TO_THINK if manners.thinks else 1),
-            temperature=0.0 if manners.temperature else None,
-            output=output,
-        )
 
     def _time_out(self) -> None:
         self._timer = None
@@ -299,12 +203,12 @@ class Completion:
         status = connection.status
         manners = self._manners
         try:
-            body = _inflate(connection.coding, body)
+            body = inflate(connection.coding, body)
         except BadAnswer as bad:
             self.upstream_failed(Failure(FailureKind.PROTOCOL, str(bad)))
             return
         if status >= 300:
-            said = parse_error(_parse(body), status).message
+            said = parse_error(_load(body), status).message
             if status in _REFUSALS and manners.give_way(said):
                 self._try()
             else:
@@ -312,9 +216,13 @@ class Completion:
             return
         streamed = connection.content_type.startswith((b"text/event-stream", b"application/vnd.amazon"))
         try:
-            answer = self._read(body, streamed)
+            answer = read_answer(self._question, self._candidate, manners, body, streamed=streamed)
         except BadAnswer as bad:
             self.upstream_failed(Failure(FailureKind.PROTOCOL, self._hide(str(bad))))
+            return
+        except Exception:
+            log.exception("an answer of %s could not be read", self._candidate.name)
+            self.upstream_failed(Failure(FailureKind.PROTOCOL, "the answer could not be read"))
             return
         if answer.stop is StopReason.MAX_TOKENS and not manners.thinks:
             # Half an answer is none. Models that think spend the first tokens on that.
@@ -327,23 +235,6 @@ class Completion:
             return
         self._known[self._index].adopt(manners)
         self._end(Reply(text, answer.usage.input, answer.usage.output))
-
-    def _read(self, body: bytes, streamed: bool) -> Answer:
-        """Raises BadAnswer."""
-        codec = UPSTREAMS[self._candidate.dialect]
-        conversation = self._compose(self._candidate)
-        if streamed:
-            reader = codec.make_reader(conversation)
-            assembler = Assembler()
-            for event in (*reader.feed(body), *reader.end()):
-                assembler.add(event)
-            if assembler.failed is not None:
-                raise BadAnswer(assembler.failed.message)
-            return assembler.answer()
-        parsed = _parse(body)
-        if not isinstance(parsed, dict):
-            raise BadAnswer("the answer is not a JSON object")
-        return codec.parse_answer(parsed, conversation)
 
     def _explain(self, status: int, said: str) -> str:
         # What is said about a key may quote it.
@@ -361,23 +252,8 @@ class Completion:
             self._done(self, result)
 
 
-def _inflate(coding: bytes, body: bytes) -> bytes:
-    """The body without its content coding (RFC 9110, 8.4.1). Raises BadAnswer for one that was not to be expected."""
-    if not coding:
-        return body
-    if coding not in (b"gzip", b"x-gzip", b"deflate"):
-        raise BadAnswer("the answer is compressed in a way that was not asked for")
-    try:
-        stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, told apart by their headers
-        inflated = stream.decompress(body, MAX_ANSWER_BYTES)
-    except zlib.error as error:
-        raise BadAnswer("the answer is not compressed as it says") from error
-    if stream.unconsumed_tail:
-        raise BadAnswer("the answer is too large when unpacked")
-    return inflated
-
-
-def _parse(body: bytes) -> Any:
+def _load(body: bytes) -> Any:
+    """An error's document, or its text."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

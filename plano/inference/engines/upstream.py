@@ -12,9 +12,10 @@ from plano.config.plan import ClusterPlan, RolePlan
 from plano.dialects.conversation import BadRequest
 from plano.inference.calls import BadCall, RoleName
 from plano.inference.engines.choosing import require_target
-from plano.inference.engines.completion import Completion, Manners, Question, Reply
+from plano.inference.engines.completion import Completion
 from plano.inference.engines.engine import Engine, EngineError, Job
-from plano.inference.engines.questions import Inquiry, asker_for
+from plano.inference.engines.inquiries import Inquiry, asker_for
+from plano.inference.engines.question import Manners, Question, Reply
 from plano.inference.roles.model_json import BadModelAnswer
 from plano.inference.wire import Status
 from plano.upstreams.candidate import Candidate, Candidates

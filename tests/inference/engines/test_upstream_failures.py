@@ -98,6 +98,27 @@ async def test_a_model_that_thinks_gets_more_tokens_and_that_is_remembered() -> 
         limits = [body["max_tokens"] for body in provider.bodies]
         assert len(limits) == 3
         assert limits[1] == limits[2] == 8 * limits[0]
+        assert [body.get("reasoning_effort") for body in provider.bodies] == [None, "low", "low"]
+
+
+async def test_a_model_that_cannot_hurry_is_left_to_think_as_it_likes() -> None:
+    def think(body: Json) -> tuple[int, Any]:
+        if "reasoning_effort" in body:
+            return refusal("Unknown parameter: reasoning_effort")
+        return (200, completion(RECIPES)) if body["max_tokens"] > 500 else (200, completion("", "length"))
+
+    async with PickyProvider(think) as provider, engine_for(plan_for(make_provider(provider.port))) as engine:
+        assert (await ask(engine, QUESTION)).body == CHOSEN
+        assert (await ask(engine, QUESTION)).body == CHOSEN
+        assert len(provider.bodies) == 4
+        assert all("response_format" in body for body in provider.bodies)
+
+
+@pytest.mark.parametrize("document", [{}, {"choices": []}, {"choices": [{"message": 3}]}, [1], "text", None])
+async def test_a_document_that_is_no_completion_fails_the_job(document: Any) -> None:
+    picky = PickyProvider(lambda body: (200, document))
+    async with picky as provider, engine_for(plan_for(make_provider(provider.port))) as engine:
+        assert (await ask(engine, QUESTION)).status is Status.FAILED
 
 
 # -- error answers ----------------------------------------------------------------------------------------------------

@@ -133,3 +133,18 @@ async def test_a_template_of_the_config_replaces_the_prompt(provider: DemoProces
     await answer(plan_in(provider, "chat", orchestrator=template), "orchestrator", which_route("Leeks?"))
     prompt = provider.requests()[-1]["body"]["messages"][-1]["content"]
     assert prompt.startswith('Pick from:\n{"name": "code review"')
+
+
+async def test_a_provider_that_only_streams_is_understood(provider: DemoProcess) -> None:
+    plan = plan_for(make_provider(provider.port, endpoints=speak("responses"), quirks=("codex",)))
+    provider.queue_answers("one", '{"route": ["recipes"]}')
+    ending = await answer(plan, "orchestrator", which_route("Leeks?"))
+    assert Decision.unpack(ending.body).routes == ("recipes",)
+    assert provider.requests()[-1]["body"]["stream"] is True
+
+
+async def test_a_stream_that_breaks_off_is_no_answer(provider: DemoProcess) -> None:
+    plan = plan_for(make_provider(provider.port, endpoints=speak("responses"), quirks=("codex",)))
+    provider.queue_faults("one", "cut-1", "cut-1")
+    ending = await answer(plan, "orchestrator", which_route("Leeks?"))
+    assert (ending.status, ending.body) == (Status.FAILED, "test/one: the upstream's answer broke off")

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from plano.config.plan import RolePlan
 from plano.inference.calls import Decision, FunctionCall, GuardCall, OrchestratorCall, RoleName, Verdict
-from plano.inference.engines.completion import Message, Question
+from plano.inference.engines.question import Message, Question
 from plano.inference.roles import function, guard, orchestrator
 
 Json = dict[str, Any]
