@@ -11,11 +11,14 @@ from typing import Any
 
 import orjson
 
+from plano.agents.filters import FilterRefused
 from plano.routing.models import UNSPECIFIED
 from plano.upstreams.failures import Failure, FailureKind
 
 # How much of an unknown model's name is shown and recorded; a client can make it as long as a body.
 MAX_SHOWN_MODEL = 256
+# How much of a filter's refusal is repeated in the message; all of it is under `upstream`.
+MAX_SHOWN_REFUSAL = 1_024
 
 _TYPES = {
     400: "invalid_request_error",
@@ -107,6 +110,13 @@ def render_error(error: GatewayError, dialect: str = "chat") -> bytes:
     if error.upstream is not None:
         inner["upstream"] = error.upstream
     return orjson.dumps({"type": "error", "error": inner} if dialect == "messages" else {"error": inner})
+
+
+def explain_refusal(refused: FilterRefused) -> GatewayError:
+    """The answer to a request that a filter has stopped: its status, and its own words."""
+    message = f"The filter {refused.filter_id} refused this request: {refused.said[:MAX_SHOWN_REFUSAL]}"
+    upstream = {"agent": refused.filter_id, "status": refused.status, "agent_response": refused.said}
+    return GatewayError(refused.status, "filter_refused", message, upstream=upstream)
 
 
 def explain_unresolved(model: str | None) -> GatewayError:

@@ -12,15 +12,17 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
+from plano.agents.filters import FilterChain, FilteredRequest, FilterFailed, FilterRefused
 from plano.dialects.codecs import CLIENTS
 from plano.dialects.conversation import BadRequest, Conversation, Dropped
 from plano.dialects.identity.chat import RoutedRequest, asks_for_usage, encode
 from plano.dialects.identity.wire import Wire
 from plano.frontends.deliberation import Deliberation, Findings
-from plano.frontends.errors import MAX_SHOWN_MODEL, GatewayError, explain_unresolved, render_failure
+from plano.frontends.errors import MAX_SHOWN_MODEL, GatewayError, explain_refusal, explain_unresolved, render_failure
 from plano.frontends.head import choose_framing, render_head, render_notes
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.opening import Opening
@@ -54,6 +56,7 @@ _NO_FINDINGS: Final = Findings()
 
 
 class Phase(Enum):
+    FILTER = "filter"  # filters look at the request
     DECIDE = "decide"  # the task-specific models are asked
     ATTEMPT = "attempt"  # a connection or the beginning of an answer is awaited
     BACKOFF = "backoff"  # between two tries
@@ -96,6 +99,7 @@ class Exchange:
         "_ttft_s",
         "_upstream",
         "_wire",
+        "_work",
         "candidate",
         "connection",
         "deadline_s",
@@ -124,6 +128,7 @@ class Exchange:
         self._conversation: Conversation | None = None
         self._translation: Translation | None = None
         self._preferences: tuple[PreferencePlan, ...] = ()
+        self._work: asyncio.Task[None] | None = None
         self._deliberation: Deliberation | None = None
         self._findings = _NO_FINDINGS
         self._notes = b""
@@ -151,8 +156,68 @@ class Exchange:
                 raise GatewayError(503, "overloaded", message, retry_after_s=1.0)
             if request.content_coding is not None:
                 raise GatewayError(415, "content_coding", "Request bodies must not be compressed.")
-            routed = self._routed = self._wire.parse_request(request.body)
-            if (listener.deliberates or brings_preferences(routed[0])) and self._deliberate():
+            self._routed = self._wire.parse_request(request.body)
+        except BadRequest as bad:
+            self._reject(GatewayError(400, "invalid_request", bad.message, param=bad.param))
+        except GatewayError as error:
+            self._reject(error)
+        else:
+            filters = listener.input_filters
+            if filters is None or self._wire.name not in CLIENTS:
+                self._consider()
+            else:
+                self._filter(filters, self._filtered)
+
+    def _filter(self, chain: FilterChain, then: Callable[[bytes], None]) -> None:
+        """Have the filters look at the request; `then` goes on with what they make of it."""
+        self._phase = Phase.FILTER
+        self._work = asyncio.get_running_loop().create_task(self._apply(chain, then))
+
+    async def _apply(self, chain: FilterChain, then: Callable[[bytes], None]) -> None:
+        try:
+            body = await chain.apply(self._request.body, self.filtered_request())
+        except FilterRefused as refused:
+            error = explain_refusal(refused)
+        except FilterFailed as failed:
+            error = GatewayError(502, "filter_failed", f"The request could not be filtered: {failed}.")
+        except Exception:
+            log.exception("filtering a request failed")
+            message = "The gateway could not filter this request. Its log says more."
+            error = GatewayError(500, "internal_error", message)
+        else:
+            self._work = None
+            then(body)
+            return
+        self._work = None
+        self._reject(error)
+
+    def filtered_request(self) -> FilteredRequest:
+        """What filters are told about this request."""
+        request, trace = self._request, self._trace
+        return FilteredRequest(
+            request.target.decode("latin-1"),
+            request.lines,
+            request.authorization,
+            request.api_key,
+            self._request_id,
+            b"00-%b-%b-%b" % (trace[0], trace[1], trace[3]),
+        )
+
+    def _filtered(self, body: bytes) -> None:
+        """The filters of the listener have let the request pass, as `body`."""
+        try:
+            self._routed = self._wire.parse_request(body)
+        except BadRequest as bad:
+            message = f"The filters of this listener made something else than a request: {bad.message}"
+            self._reject(GatewayError(502, "filter_failed", message))
+            return
+        self._request.body = body
+        self._consider()
+
+    def _consider(self) -> None:
+        """Decide who answers, asking whoever has a say in it."""
+        try:
+            if (self._listener.deliberates or brings_preferences(self._routed[0])) and self._deliberate():
                 return
             chain = self._find_chain()
         except BadRequest as bad:
@@ -554,7 +619,7 @@ class Exchange:
             return
         phase = self._phase
         self._let_go()
-        if phase is Phase.DECIDE:
+        if phase is Phase.DECIDE or phase is Phase.FILTER:
             message = f"The deadline of {self._listener.timeout_s:g} s passed before it was decided who answers."
             self._answer_error(GatewayError(504, "deadline_exceeded", message), None)
         elif now_s >= self._given_up_s:
@@ -564,8 +629,11 @@ class Exchange:
             self.upstream_failed(Failure(FailureKind.TIMEOUT, f"no answer within {self._limit:g} s"))
 
     def _let_go(self) -> None:
-        """End what is under way: the questions, the upstream call, the wait for a connection, the pause before a
+        """End what is under way: the filters, the questions, the upstream call, the wait for a connection, the pause before a
         retry."""
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
         if self._deliberation is not None:
             self._deliberation.cancel()
             self._deliberation = None

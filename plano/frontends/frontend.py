@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 
+from plano.agents.filters import Filters
 from plano.config.plan import ClusterPlan, ListenerPlan
 from plano.frontends.deadlines import DeadlineTable
 from plano.frontends.exchange import Exchange
@@ -30,6 +31,7 @@ class Frontend:
         self.plan = plan
         self.limits = plan.limits
         self.candidates = Candidates(plan)
+        self.filters = Filters(plan.filters, plan.tls_ca_path)
         self.inference = InferenceClient(plan.inference.addresses, plan.inference.curve)
         self.exchanges: DeadlineTable[Exchange] = DeadlineTable(TICK_S)
         self.retries = RetryBudget()
@@ -73,6 +75,7 @@ class Frontend:
         for pool in self.candidates.pools:
             await pool.close()
         await self.inference.close()
+        await self.filters.close()
         await asyncio.sleep(0)  # let connections that were cut write their records
         self.recorder.close()
 

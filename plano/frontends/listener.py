@@ -42,6 +42,8 @@ class Listener:
         self.keepalive_timeout_s = limits.keepalive_timeout_s
         self.jailbreak_message = plan.jailbreak_message
         self.preferences = frontend.plan.preferences
+        self.input_filters = frontend.filters.chain(plan.input_filters) if plan.input_filters else None
+        self.output_filters = frontend.filters.chain(plan.output_filters) if plan.output_filters else None
         # The short cut of requests that the task-specific models have nothing to say about.
         self.deliberates = bool(self.preferences) or self.jailbreak_message is not None
         self.draining = False

@@ -1,0 +1,67 @@
+"""Filters: HTTP and MCP services that may change or stop a request or an answer (spec 5.3 to 5.5).
+
+A chain hands the payload from one filter to the next. 2xx replaces it, 4xx ends the request with the filter's words,
+anything else is a failure, which the filter's `on_failure` decides about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from plano.config.plan import FilterPlan
+
+
+class FilterRefused(Exception):
+    """A filter has stopped the payload. `status` is 4xx, `said` the body of its answer as text."""
+
+    def __init__(self, filter_id: str, status: int, said: str) -> None:
+        super().__init__(f"filter {filter_id} answered {status}")
+        self.filter_id = filter_id
+        self.status = status
+        self.said = said
+
+
+class FilterFailed(Exception):
+    """A filter that must not be passed over could not be asked. The message is safe to show a client."""
+
+    def __init__(self, filter_id: str, reason: str) -> None:
+        super().__init__(f"filter {filter_id}: {reason}")
+        self.filter_id = filter_id
+
+
+class FilteredRequest(NamedTuple):
+    """What a filter is told about the request its payload belongs to. `lines` are the client's end-to-end headers,
+    ready to be written; credentials are apart from them. `path` is the client's path with its query."""
+
+    path: str
+    lines: Sequence[bytes]
+    authorization: bytes | None
+    api_key: bytes | None
+    request_id: bytes
+    traceparent: bytes
+
+
+class FilterChain:
+    """Filters in their order. `buffered`: one of them wants a stream's answer as a whole."""
+
+    buffered: bool = False
+
+    async def apply(self, payload: bytes, request: FilteredRequest) -> bytes:
+        """The payload as the last filter leaves it. Raises FilterRefused and FilterFailed."""
+        raise NotImplementedError
+
+
+class Filters:
+    """All filters of one frontend: their connections and their MCP sessions."""
+
+    def __init__(self, plans: Sequence[FilterPlan], ca_path: str | None = None) -> None:
+        raise NotImplementedError
+
+    def chain(self, ids: Sequence[str]) -> FilterChain | None:
+        """The chain of these filters; None for none."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """End the sessions and close the connections."""
+        raise NotImplementedError
