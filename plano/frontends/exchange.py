@@ -1,4 +1,5 @@
-"""The life of one request: admit, parse, decide, attempt(s), relay, record. Read from top to bottom it is the story.
+"""The life of one request: admit, parse, guard and decide, attempt(s), relay, record. Read from top to bottom it is the
+story.
 
 An exchange is driven by calls, not by a task: from the client connection (the request, the client leaving, its pace),
 from the upstream connection (it is the sink until content flows, then its `Relay` is) and from the deadline table. On
@@ -15,38 +16,45 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
 from plano.dialects.codecs import CLIENTS
-from plano.dialects.conversation import BadAnswer, BadRequest, Conversation, Dropped
-from plano.dialects.events import Event
-from plano.dialects.identity.chat import RoutedRequest, asks_for_usage
+from plano.dialects.conversation import BadRequest, Conversation, Dropped
+from plano.dialects.identity.chat import RoutedRequest, asks_for_usage, encode
 from plano.dialects.identity.wire import Wire
+from plano.frontends.deliberation import Deliberation, Findings
 from plano.frontends.errors import MAX_SHOWN_MODEL, GatewayError, explain_unresolved, render_failure
-from plano.frontends.head import choose_framing, render_head
+from plano.frontends.head import choose_framing, render_head, render_notes
 from plano.frontends.http1 import ClientConnection
+from plano.frontends.opening import Opening
 from plano.frontends.payload import render_body, render_payload
+from plano.frontends.refusal import DOCUMENT_TYPE, STREAM_TYPE, render_refusal
 from plano.frontends.relay import Relay, TranslatingRelay
 from plano.frontends.request import Request
 from plano.frontends.trace import choose_request_id, make_trace
-from plano.frontends.translation import MAX_DOCUMENT_BYTES, Translation, judge_events
+from plano.frontends.translation import Translation
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
-from plano.frontends.verdicts import MAX_HELD_BYTES, is_sound_document, judge_document, judge_plain, judge_stream
-from plano.telemetry.record import Attempt
-from plano.upstreams.attempts import Step, decide_next, parse_retry_after
+from plano.frontends.verdicts import is_sound_document
+from plano.inference.calls import Route
+from plano.routing.models import UNSPECIFIED
+from plano.routing.preferences import brings_preferences, take_preferences
+from plano.telemetry.record import Attempt, Judgement
+from plano.upstreams.attempts import Step, decide_next
 from plano.upstreams.candidate import Candidate
 from plano.upstreams.connection import UpstreamConnection
 from plano.upstreams.failures import Failure, FailureKind
 from plano.upstreams.signing import SigningError
 
 if TYPE_CHECKING:
+    from plano.config.plan import PreferencePlan
     from plano.frontends.model import ModelListener
 
 log = logging.getLogger(__name__)
 
-_STREAM_TYPE: Final = b"text/event-stream; charset=utf-8"
 _NONE_DROPPED: Final = Dropped()
 _NOTHING: Final[RoutedRequest] = ({}, None, False)
+_NO_FINDINGS: Final = Findings()
 
 
 class Phase(Enum):
+    DECIDE = "decide"  # the task-specific models are asked
     ATTEMPT = "attempt"  # a connection or the beginning of an answer is awaited
     BACKOFF = "backoff"  # between two tries
     RELAY = "relay"  # content has been sent to the client: no way back
@@ -60,18 +68,22 @@ class Exchange:
         "_attempt_began_s",
         "_attempts",
         "_backoff",
+        "_bytes_in",
         "_chain",
         "_conversation",
+        "_deliberation",
         "_dropped",
-        "_events",
         "_failure",
+        "_findings",
         "_given_up_s",
-        "_held",
         "_index",
         "_limit",
         "_listener",
+        "_notes",
+        "_opening",
         "_payload",
         "_phase",
+        "_preferences",
         "_relay",
         "_request",
         "_request_id",
@@ -95,6 +107,7 @@ class Exchange:
         self._listener = listener
         self.connection = connection
         self._request = request
+        self._bytes_in = len(request.body)
         self._trace = make_trace(request.traceparent)
         self._request_id = choose_request_id(request.request_id, self._trace[0])
         self._routed: RoutedRequest = _NOTHING
@@ -105,12 +118,15 @@ class Exchange:
         self._upstream: UpstreamConnection | None = None
         self._relay: Relay | None = None
         self._backoff: asyncio.TimerHandle | None = None
-        self._held = b""
+        self._opening: Opening | None = None
         self._payload = b""
         self._dropped = _NONE_DROPPED
         self._conversation: Conversation | None = None
         self._translation: Translation | None = None
-        self._events: list[Event] = []
+        self._preferences: tuple[PreferencePlan, ...] = ()
+        self._deliberation: Deliberation | None = None
+        self._findings = _NO_FINDINGS
+        self._notes = b""
         self._failure: Failure | None = None
         self._phase = Phase.ATTEMPT
         self._stalled = False
@@ -136,21 +152,123 @@ class Exchange:
             if request.content_coding is not None:
                 raise GatewayError(415, "content_coding", "Request bodies must not be compressed.")
             routed = self._routed = self._wire.parse_request(request.body)
-            chain = frontend.candidates.chain(routed[1], self._wire.name)
-            if not chain:
-                if routed[1] is not None:
-                    self._routed = (routed[0], routed[1][:MAX_SHOWN_MODEL], routed[2])  # it goes into the record
-                raise explain_unresolved(routed[1])
+            if (listener.deliberates or brings_preferences(routed[0])) and self._deliberate():
+                return
+            chain = self._find_chain()
         except BadRequest as bad:
-            self._answer_error(GatewayError(400, "invalid_request", bad.message, param=bad.param), None)
+            self._reject(GatewayError(400, "invalid_request", bad.message, param=bad.param))
             return
         except GatewayError as error:
-            self._answer_error(error, None)
+            self._reject(error)
             return
+        self._proceed(chain)
+
+    def _reject(self, error: GatewayError) -> None:
+        """The client's mistake, or our limits: nobody is called."""
+        body, model, stream = self._routed
+        if model is not None and len(model) > MAX_SHOWN_MODEL:
+            self._routed = (body, model[:MAX_SHOWN_MODEL], stream)  # it goes into the record
+        self._answer_error(error, None)
+
+    def _deliberate(self) -> bool:
+        """Ask the guard and the orchestrator, both at once, if there is a question for them; `_decided` goes on from
+        there. Raises BadRequest and GatewayError."""
+        listener, request = self._listener, self._request
+        body, model, _ = self._routed
+        if self._wire.name not in CLIENTS:  # a plain endpoint has no conversation
+            return False
+        preferences = None
+        if brings_preferences(body):
+            preferences = take_preferences(body)
+            request.body = encode(body)
+        self._preferences = listener.preferences if preferences is None else preferences
+        if model is not None and model not in UNSPECIFIED:
+            self._find_chain()  # a model that does not exist is the client's mistake, whatever would be decided
+        guarded = self._guards()
+        if not self._preferences and not guarded:
+            return False
+        self._conversation = CLIENTS[self._wire.name].parse_request(body)
+        trace_id, span_id, _, flags = self._trace
+        deliberation = Deliberation(listener.frontend.plan.inference, self._decided)
+        asked = deliberation.ask(
+            listener.frontend.inference,
+            self._conversation,
+            [Route(preference.name, preference.description) for preference in self._preferences],
+            guarded=guarded,
+            traceparent=b"00-%b-%b-%b" % (trace_id, span_id, flags),
+        )
+        if asked:
+            self._phase = Phase.DECIDE
+            self._deliberation = deliberation
+        return asked
+
+    def _guards(self) -> bool:
+        """Is this request looked at by the guard?"""
+        return self._listener.jailbreak_message is not None
+
+    def _decided(self, findings: Findings) -> None:
+        """The task-specific models have answered, or had the time to."""
+        self._deliberation = None
+        self._findings = findings
+        self._notes = render_notes(findings.routes, findings.degraded)
+        if findings.blocked:
+            self._refuse()
+            return
+        try:
+            chain = self._find_chain()
+        except BadRequest as bad:
+            self._reject(GatewayError(400, "invalid_request", bad.message, param=bad.param))
+        except GatewayError as error:
+            self._reject(error)
+        else:
+            self._proceed(chain)
+
+    def _find_chain(self) -> tuple[Candidate, ...]:
+        """The candidates in the order in which they are tried: the models of the chosen route, else the model that the
+        client names, else the default. Raises GatewayError when there is none, BadRequest when the model's provider
+        does not serve this endpoint."""
+        candidates = self._listener.frontend.candidates
+        model = self._routed[1]
+        if self._findings.routes:
+            models = self._chosen_models()
+            chain = candidates.rank(models, self._wire.name)
+            model = models[0]
+        else:
+            chain = candidates.chain(model, self._wire.name)
+        if not chain:
+            raise explain_unresolved(model)
+        return chain
+
+    def _chosen_models(self) -> tuple[str, ...]:
+        """The models of the chosen route, the best first; empty when no route was chosen."""
+        for preference in self._preferences:
+            if self._findings.routes and preference.name == self._findings.routes[0]:
+                return preference.models
+        return ()
+
+    def _proceed(self, chain: tuple[Candidate, ...]) -> None:
+        """It is decided who answers."""
         self._chain = chain
         self.candidate = chain[0]
-        frontend.retries.deposit()
+        self._listener.frontend.retries.deposit()
         self._attempt(chain[0])
+
+    def _refuse(self) -> None:
+        """The guard has stopped the prompt, or is not there and the config says that nothing passes without it."""
+        findings, request = self._findings, self._request
+        if findings.probability is None:
+            message = "The guard of prompts gives no answer, and nothing passes without it."
+            self._answer_error(GatewayError(503, "guard_unavailable", message, retry_after_s=1.0), None)
+            return
+        content_type, body = render_refusal(
+            self._wire.name,
+            cast(Conversation, self._conversation),
+            self._listener.jailbreak_message or "",
+            self._trace[0].decode(),
+        )
+        lines = b"x-request-id: %b\r\n%b" % (self._request_id, self._notes)
+        self.connection.respond(request, 200, body, content_type=content_type, lines=lines)
+        self._end(200, "", UNKNOWN_USAGE, len(body))
 
     # -- attempt -------------------------------------------------------------------------------------------------
 
@@ -162,7 +280,7 @@ class Exchange:
         self._status = 0
         self._tries += 1
         self._attempt_began_s = now_s
-        self._held = b""
+        self._opening = None
         self._limit = limit_s = candidate.limit_s if not self._routed[2] else candidate.stream_limit_s
         ends_s = self._given_up_s
         self.deadline_s = ends_s if limit_s is None or now_s + limit_s > ends_s else now_s + limit_s
@@ -199,7 +317,6 @@ class Exchange:
             self._translation = Translation(
                 self._wire.name, candidate.dialect, self._conversation, candidate.model, self._trace[0].decode()
             )
-            self._events = []
         dropped = _NONE_DROPPED
         if self._translation is not None or candidate.quirks or self._wire.name != "chat":
             dropped = Dropped()
@@ -246,89 +363,17 @@ class Exchange:
     def upstream_data(self, body: bytes, complete: bool) -> None:
         self._before_content(cast(UpstreamConnection, self._upstream), body, complete)
 
-    def _before_content(self, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
+    def _before_content(self, connection: UpstreamConnection, fresh: bytes, complete: bool) -> None:
         """The beginning of an answer: good for the client, a failure, or not yet clear?"""
-        if self._held:
-            body = self._held + body
-        if 300 <= self._status < 400 or self._status > 599:
-            self._drop_upstream(complete)
-            self.upstream_failed(Failure(FailureKind.PROTOCOL, f"unexpected status {self._status}"))
-            return
-        if self._status >= 400:
-            if complete or len(body) > MAX_HELD_BYTES:
-                self._fail_status(connection, body[:MAX_HELD_BYTES])
-            else:
-                self._held = body
-            return
-        translation = self._translation
-        if translation is not None:
-            fresh = body[len(self._held) :]
-            try:
-                self._translate(
-                    translation, connection, self._held + translation.decode(connection.coding, fresh), complete
-                )
-            except BadAnswer as bad:
-                self._drop_upstream(complete)
-                self.upstream_failed(Failure(FailureKind.PROTOCOL, str(bad)))
-            return
-        events = False
-        if connection.coding:  # not asked for; passed on as it is
-            verdict: Failure | bool = bool(body) or complete
-        elif connection.content_type.startswith(b"text/event-stream"):
-            events = True
-            verdict = judge_stream(self._wire, body, complete)
-        elif self.candidate.plain:
-            verdict = judge_plain(connection.content_type, body, complete)
-        else:
-            verdict = judge_document(connection.content_type, body, complete)
-        if verdict is True or (verdict is False and len(body) > MAX_HELD_BYTES):
-            self._open(connection, body, complete, events=events)
-        elif verdict is False:
-            self._held = body
-        else:
-            self._drop_upstream(complete)
-            self.upstream_failed(verdict)
-
-    def _translate(self, translation: Translation, connection: UpstreamConnection, body: bytes, complete: bool) -> None:
-        """The beginning of an answer in another dialect. A document is held until it is whole."""
-        verdict: Failure | bool = False
-        if self._routed[2] and (
-            not connection.content_type.startswith(b"application/json") or self.candidate.dialect == "gemini"
-        ):
-            self._held = b""
-            self._events += translation.read_stream(body, complete)
-            verdict = judge_events(self._events, complete)
-            if verdict is True:
-                self._open(connection, b"", complete, events=True)
-                return
-        elif not complete:
-            self._held = body
-            if len(body) > MAX_DOCUMENT_BYTES:
-                verdict = Failure(FailureKind.PROTOCOL, f"the answer is larger than {MAX_DOCUMENT_BYTES} bytes")
-        else:
-            streamed = connection.content_type.startswith((b"text/event-stream", b"application/vnd.amazon"))
-            document = translation.read_document(body, streamed)
-            if isinstance(document, bytes):
-                self._open(connection, document, complete, events=False)
-                return
-            verdict = document
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = Opening(self._wire, self.candidate, self._translation, self._routed[2])
+        verdict = opening.read(connection, fresh, complete)
         if isinstance(verdict, Failure):
             self._drop_upstream(complete)
             self.upstream_failed(verdict)
-
-    def _fail_status(self, connection: UpstreamConnection, body: bytes) -> None:
-        retry_after_s = None
-        if connection.retry_after:
-            retry_after_s = parse_retry_after(connection.retry_after, time.time())
-        failure = Failure(
-            FailureKind.STATUS,
-            f"status {self._status}",
-            status=self._status,
-            retry_after_s=retry_after_s,
-            body=body,
-        )
-        self._drop_upstream(connection.sink is None)
-        self.upstream_failed(failure)
+        elif verdict is not None:
+            self._open(connection, verdict.body, complete, events=verdict.events)
 
     def _drop_upstream(self, complete: bool) -> None:
         """Done with the connection; if its answer has not ended it cannot be used again."""
@@ -396,7 +441,7 @@ class Exchange:
 
     def _answer_error(self, error: GatewayError, body: bytes | None) -> None:
         request = self._request
-        lines = b"x-request-id: %b\r\n" % self._request_id
+        lines = b"x-request-id: %b\r\n%b" % (self._request_id, self._notes)
         if self._attempts:
             lines += b"%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, len(self._attempts))
         self.connection.fail(request, error, lines=lines, body=body)
@@ -416,10 +461,10 @@ class Exchange:
         framing, chunked = choose_framing(request, length)
         translation = self._translation
         if translation is None:
-            content_type, coding = connection.content_type or b"application/json", connection.coding
+            content_type, coding = connection.content_type or DOCUMENT_TYPE, connection.coding
         else:
-            content_type, coding = _STREAM_TYPE if self._routed[2] else b"application/json", b""
-        origin = b"%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, len(self._attempts) + 1)
+            content_type, coding = STREAM_TYPE if self._routed[2] else DOCUMENT_TYPE, b""
+        origin = b"%b%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, self._notes, len(self._attempts) + 1)
         head = render_head(
             connection,
             content_type,
@@ -450,7 +495,7 @@ class Exchange:
             if self.connection.writing_paused:  # the client has yet to take what was written before this answer
                 self.pause()
         if isinstance(relay, TranslatingRelay):
-            relay.relay_events(self._events, complete)
+            relay.relay_events(cast(Opening, self._opening).events, complete)
         else:
             relay.upstream_data(body, complete)
 
@@ -507,15 +552,23 @@ class Exchange:
                 idle_s = self.candidate.plan.retry.idle_timeout_s
                 relay.upstream_failed(Failure(FailureKind.IDLE, f"nothing came for {idle_s:g} s"))
             return
+        phase = self._phase
         self._let_go()
-        if now_s >= self._given_up_s:
+        if phase is Phase.DECIDE:
+            message = f"The deadline of {self._listener.timeout_s:g} s passed before it was decided who answers."
+            self._answer_error(GatewayError(504, "deadline_exceeded", message), None)
+        elif now_s >= self._given_up_s:
             timeout_s = self._listener.timeout_s
             self.upstream_failed(Failure(FailureKind.DEADLINE, f"the deadline of {timeout_s:g} s passed"))
         else:
             self.upstream_failed(Failure(FailureKind.TIMEOUT, f"no answer within {self._limit:g} s"))
 
     def _let_go(self) -> None:
-        """End what is under way: the upstream call, the wait for a connection, the pause before a retry."""
+        """End what is under way: the questions, the upstream call, the wait for a connection, the pause before a
+        retry."""
+        if self._deliberation is not None:
+            self._deliberation.cancel()
+            self._deliberation = None
         if self._backoff is not None:
             self._backoff.cancel()
             self._backoff = None
@@ -539,7 +592,7 @@ class Exchange:
         """One record, whatever happened; then the connection goes on without us."""
         self._phase = Phase.ENDED
         listener, request, trace = self._listener, self._request, self._trace
-        frontend = listener.frontend
+        frontend, findings = listener.frontend, self._findings
         frontend.exchanges.live.pop(self, None)
         listener.in_flight -= 1
         provider = model = ""
@@ -565,7 +618,7 @@ class Exchange:
                 request.received_s + recorder.unix_offset_s,
                 time.monotonic() - request.received_s,
                 self._ttft_s,
-                len(request.body),
+                self._bytes_in,
                 bytes_out,
                 usage[0],
                 usage[1],
@@ -573,6 +626,19 @@ class Exchange:
                 usage[3],
                 self._attempts,
                 self._dropped.names,
+                None if findings is _NO_FINDINGS else self._judgement(findings),
             )
         )
         self.connection.finish(request)
+
+    def _judgement(self, findings: Findings) -> Judgement:
+        return Judgement(
+            findings.routes,
+            self._preferences is self._listener.preferences,
+            bool(self._preferences),
+            findings.confidence,
+            findings.probability,
+            findings.flagged,
+            findings.blocked,
+            findings.degraded,
+        )

@@ -14,6 +14,7 @@ from plano.frontends.handshakes import HANDSHAKE_S, refuse_handshakes
 from plano.frontends.listener import DRAIN_GRACE_S, Listener
 from plano.frontends.model import ModelListener
 from plano.frontends.recorder import Recorder
+from plano.inference.client import InferenceClient
 from plano.upstreams.attempts import RetryBudget
 from plano.upstreams.candidate import Candidates
 
@@ -29,6 +30,7 @@ class Frontend:
         self.plan = plan
         self.limits = plan.limits
         self.candidates = Candidates(plan)
+        self.inference = InferenceClient(plan.inference.addresses, plan.inference.curve)
         self.exchanges: DeadlineTable[Exchange] = DeadlineTable(TICK_S)
         self.retries = RetryBudget()
         self.recorder = Recorder(index, telemetry_address, self.gauges)
@@ -40,6 +42,7 @@ class Frontend:
         """Accept on the listening sockets handed down (listener name to file descriptor)."""
         loop = asyncio.get_running_loop()
         self.recorder.start()
+        self.inference.start()
         await self.candidates.refresh_credentials()
         self._sweeper = loop.create_task(self._sweep())
         for listener in self.listeners:
@@ -69,6 +72,7 @@ class Frontend:
             self._sweeper.cancel()
         for pool in self.candidates.pools:
             await pool.close()
+        await self.inference.close()
         await asyncio.sleep(0)  # let connections that were cut write their records
         self.recorder.close()
 

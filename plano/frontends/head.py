@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from plano.dialects.conversation import Dropped
 from plano.frontends.http1 import STATUS_LINES
 from plano.frontends.request import Request
@@ -46,3 +48,15 @@ def render_head(
         framing,
         connection_line,
     )
+
+
+def render_notes(routes: tuple[str, ...], degraded: tuple[str, ...]) -> bytes:
+    """The header lines that say what was decided and who had no opinion. Names of routes are people's words: what a
+    header cannot hold is percent-encoded (RFC 3986)."""
+    lines = b""
+    if routes:
+        names = ", ".join(quote(name, safe=" !#$&'()*+/:;=?@[]~") for name in routes)
+        lines += b"x-plano-route: %b\r\n" % names.encode("ascii")
+    if degraded:
+        lines += b"x-plano-degraded: %b\r\n" % ", ".join(degraded).encode("ascii")
+    return lines

@@ -40,6 +40,10 @@ class Listener:
         self.max_body_bytes = limits.max_body_bytes
         self.max_in_flight = limits.max_in_flight
         self.keepalive_timeout_s = limits.keepalive_timeout_s
+        self.jailbreak_message = plan.jailbreak_message
+        self.preferences = frontend.plan.preferences
+        # The short cut of requests that the task-specific models have nothing to say about.
+        self.deliberates = bool(self.preferences) or self.jailbreak_message is not None
         self.draining = False
         self.in_flight = 0
         self._connections: DeadlineTable[ClientConnection] = DeadlineTable(SWEEP_S)

@@ -15,6 +15,7 @@ from plano.frontends.exchange import Exchange
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.listener import Listener
 from plano.frontends.request import Request
+from plano.frontends.routing_query import RoutingQuery
 
 if TYPE_CHECKING:
     from plano.frontends.frontend import Frontend
@@ -29,8 +30,8 @@ _CORS = (
 
 
 class ModelListener(Listener):
-    """`POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`, the endpoints of `dialects/plain.py`,
-    `GET /v1/models`, `GET /healthz`."""
+    """`POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`, the same under `/routing` for the decision
+    alone, the endpoints of `dialects/plain.py`, `GET /v1/models`, `GET /healthz`."""
 
     def __init__(self, frontend: Frontend, plan: ListenerPlan) -> None:
         super().__init__(frontend, plan)
@@ -41,6 +42,9 @@ class ModelListener(Listener):
         self.routes[b"/v1/chat/completions"] = {b"POST": self._begin_chat}
         self.routes[b"/v1/messages"] = {b"POST": self._begin_messages}
         self.routes[b"/v1/responses"] = {b"POST": self._begin_responses}
+        self.routes[b"/routing/v1/chat/completions"] = {b"POST": partial(self._begin_query, CHAT)}
+        self.routes[b"/routing/v1/messages"] = {b"POST": partial(self._begin_query, MESSAGES)}
+        self.routes[b"/routing/v1/responses"] = {b"POST": partial(self._begin_query, RESPONSES)}
         for wire in PLAIN_WIRES:
             self.routes[b"/v1" + wire.name.encode()] = {b"POST": partial(self._begin_plain, wire)}
         self.routes[b"/v1/models"] = {b"GET": self._list_models, b"OPTIONS": self._answer_preflight}
@@ -62,6 +66,10 @@ class ModelListener(Listener):
 
     def _begin_responses(self, connection: ClientConnection, request: Request) -> None:
         Exchange(self, connection, request, RESPONSES).start()
+
+    def _begin_query(self, wire: Wire, connection: ClientConnection, request: Request) -> None:
+        request.dialect = wire.errors
+        RoutingQuery(self, connection, request, wire).start()
 
     def _begin_plain(self, plain: PlainWire, connection: ClientConnection, request: Request) -> None:
         request.dialect = plain.errors

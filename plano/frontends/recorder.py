@@ -91,6 +91,7 @@ class Recorder:
                 None,
                 (),
                 (),
+                None,
             )
         )
 

@@ -14,7 +14,9 @@ from typing import Any
 from plano.telemetry.names import (
     DURATION_BUCKETS_S,
     FIRST_TOKEN_BUCKETS_S,
+    INLINE_ROUTE,
     NO_MODEL,
+    NO_ROUTE,
     OTHER,
     OUTPUT_TOKEN_BUCKETS_S,
 )
@@ -101,6 +103,9 @@ class RequestMetrics:
         self.disconnects: dict[str, int] = {}
         self.errors: dict[tuple[str, str], int] = {}
         self.dropped: dict[tuple[str, str], int] = {}
+        self.routed: dict[tuple[str, str], int] = {}
+        self.verdicts: dict[tuple[str, str], int] = {}
+        self.degraded: dict[tuple[str, str], int] = {}
         self._max_model_pairs = max_model_pairs
         self._values: dict[str, set[str]] = {}
 
@@ -139,6 +144,7 @@ class RequestMetrics:
                 tokens_reasoning,
                 attempts,
                 dropped,
+                judgement,
             ) = record
             series = self.requests.get((listener, provider, model))
             if series is None:
@@ -162,6 +168,8 @@ class RequestMetrics:
             if dropped:
                 # `tools[3].strict` is the same loss as `tools[0].strict`
                 dropped = [self._bounded("field", _INDEX.sub("[]", name)) for name in dropped[:_MAX_DROPPED]]
+            if judgement is not None:
+                judgement = self._label_judgement(*judgement)
             if attempts:
                 attempts = [self._attempt(*attempt) for attempt in attempts]
             if streaming and tokens_out is not None and tokens_out > 1 and ttft_s is not None and duration_s >= ttft_s:
@@ -193,6 +201,8 @@ class RequestMetrics:
             for name in dropped:
                 key = (series.ok[0], name)
                 self.dropped[key] = self.dropped.get(key, 0) + 1
+        if judgement is not None:
+            self._count_judgement(listener, *judgement)
         if error:
             self.errors[listener, error] = self.errors.get((listener, error), 0) + 1
 
@@ -205,6 +215,7 @@ class RequestMetrics:
             copied.duration, copied.statuses = series.duration.copy(), series.statuses.copy()
         twin.attempts, twin.retries, twin.failovers = self.attempts.copy(), self.retries.copy(), self.failovers.copy()
         twin.dropped = self.dropped.copy()
+        twin.routed, twin.verdicts, twin.degraded = self.routed.copy(), self.verdicts.copy(), self.degraded.copy()
         twin.disconnects, twin.errors = self.disconnects.copy(), self.errors.copy()
         return twin
 
@@ -251,6 +262,37 @@ class RequestMetrics:
             _check_status(status)
             outcome = f"status_{status}"
         return (*self._model_labels(provider, model), self._bounded("outcome", outcome))
+
+    def _label_judgement(
+        self,
+        routes: Sequence[Any],
+        configured: Any,
+        routed: Any,
+        _confidence: Any,
+        probability: Any,
+        flagged: Any,
+        blocked: Any,
+        degraded: Sequence[Any],
+    ) -> tuple[list[str], str | None, list[str]]:
+        """(routes, verdict, degraded roles) as labels. The names of a request's own routes are anybody's: no labels."""
+        chosen = []
+        degraded = [self._bounded("role", role) for role in degraded]
+        if routes:
+            chosen = [self._bounded("route", name) for name in routes] if configured else [INLINE_ROUTE]
+        elif routed and "orchestrator" not in degraded:
+            chosen = [NO_ROUTE]
+        verdict = None
+        if probability is not None:
+            verdict = "blocked" if blocked else "flagged" if flagged else "passed"
+        return chosen, verdict, degraded
+
+    def _count_judgement(self, listener: str, routes: list[str], verdict: str | None, degraded: list[str]) -> None:
+        for route in routes:
+            self.routed[listener, route] = self.routed.get((listener, route), 0) + 1
+        if verdict is not None:
+            self.verdicts[listener, verdict] = self.verdicts.get((listener, verdict), 0) + 1
+        for role in degraded:
+            self.degraded[listener, role] = self.degraded.get((listener, role), 0) + 1
 
     def _count_attempts(self, attempts: list[tuple[str, str, str]]) -> None:
         """Counts attempts in the order they were made: one that follows another is a retry or a failover."""

@@ -50,6 +50,20 @@ CLIENT_DISCONNECTS = MetricName(
 DROPPED_FIELDS = MetricName(
     "plano_dropped_fields", "Fields of requests that the provider's API cannot express.", ("provider", "field")
 )
+ROUTED = MetricName(
+    "plano_routed_requests",
+    "Requests by the route that was chosen for them: its name in the config, (none) when no route serves, (inline) for "
+    "routes that the request brought along.",
+    ("listener", "route"),
+)
+GUARD_VERDICTS = MetricName(
+    "plano_guard_verdicts", "Prompts the guard looked at: passed, flagged or blocked.", ("listener", "verdict")
+)
+DEGRADED = MetricName(
+    "plano_degraded_requests",
+    "Requests that went on without the answer of a task-specific model.",
+    ("listener", "role"),
+)
 HTTP_ERRORS = MetricName("plano_http_errors", "Errors as the client saw them.", ("listener", "code"))
 IN_FLIGHT = MetricName("plano_in_flight_requests", "Requests being served now.", ("listener",))
 CONNECTIONS = MetricName("plano_client_connections", "Open client connections.", ("listener",))
@@ -116,3 +130,5 @@ TOKEN_KINDS = ("input", "output", "cached", "reasoning")
 
 NO_MODEL = "none"
 OTHER = "other"
+NO_ROUTE = "(none)"
+INLINE_ROUTE = "(inline)"

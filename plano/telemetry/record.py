@@ -23,6 +23,25 @@ class Attempt(NamedTuple):
     duration_s: float
 
 
+class Judgement(NamedTuple):
+    """What the task-specific models said about a request.
+
+    `routes` are the chosen ones in order, `confidence` theirs. `routed`: there were routes to choose from;
+    `configured`: they are the config's, not the request's own. `jailbreak_probability` is None when the guard was not
+    asked or gave no answer; `flagged`: it found the prompt suspicious; `blocked`: the prompt was stopped. `degraded`
+    names the roles that gave no answer.
+    """
+
+    routes: tuple[str, ...]
+    configured: bool
+    routed: bool
+    confidence: float | None
+    jailbreak_probability: float | None
+    flagged: bool
+    blocked: bool
+    degraded: tuple[str, ...]
+
+
 class Record(NamedTuple):
     """One request, whatever happened to it. What came over HTTP is bytes: decoding is left to the sinks that need text.
 
@@ -30,7 +49,7 @@ class Record(NamedTuple):
     `ttft_s` is the time from the first byte of the request to the first content sent to the client, or None when
     nothing was relayed. `tokens_*` are None when the upstream did not report usage. `error` is "" or the error code
     the client saw. `client_gone`: the client left before the answer was complete. `dropped` names the client's fields
-    that the upstream's dialect could not express.
+    that the upstream's dialect could not express. `judgement` is None when no task-specific model was asked.
     """
 
     request_id: bytes
@@ -58,6 +77,7 @@ class Record(NamedTuple):
     tokens_reasoning: int | None
     attempts: tuple[Attempt, ...]
     dropped: tuple[str, ...] = ()
+    judgement: Judgement | None = None
 
 
 class FrontendState(NamedTuple):

@@ -153,6 +153,15 @@ class Candidates:
                 self._chains[dialect, name] = chain
         return chain
 
+    def rank(self, names: tuple[str, ...], dialect: str) -> tuple[Candidate, ...]:
+        """The candidates for several models, the best first: they themselves, then what they fall back on. Unknown
+        names are left out."""
+        chains = [chain for name in names if (chain := self.chain(name, dialect))]
+        ranked = [chain[0] for chain in chains]
+        for chain in chains:
+            ranked += chain[1:]
+        return tuple(dict.fromkeys(ranked))
+
     async def refresh_credentials(self) -> None:
         """Find or renew what requests are signed with."""
         for signer in self._signers.values():

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from plano.telemetry.cluster import ClusterPicture
 from plano.telemetry.exposition import Scrape
 from plano.telemetry.metrics import MalformedRecord, RequestMetrics
-from plano.telemetry.record import Attempt, Record
+from plano.telemetry.record import Attempt, Judgement, Record
 
 PLAIN = Record(
     request_id="r1",
@@ -271,3 +271,41 @@ def test_names_of_fields_cannot_flood_the_labels() -> None:
     named = [name for name in samples if name.startswith("plano_dropped_fields_total")]
     assert len(named) <= 201
     assert samples['plano_dropped_fields_total{field="other",provider="openai"}'] == 300
+
+
+CHOSEN = Judgement(("code",), True, True, 0.9, None, False, False, ())
+
+
+def test_routes_are_counted_by_the_names_of_the_config() -> None:
+    samples = count(
+        PLAIN._replace(judgement=CHOSEN),
+        PLAIN._replace(judgement=CHOSEN._replace(routes=("anybody's words",), configured=False)),
+        PLAIN._replace(judgement=CHOSEN._replace(routes=())),
+        PLAIN._replace(judgement=CHOSEN._replace(routes=(), degraded=("orchestrator",))),
+        PLAIN,
+    )
+    routed = {name: value for name, value in samples.items() if name.startswith("plano_routed_requests_total")}
+    assert routed == {
+        'plano_routed_requests_total{listener="egress",route="code"}': 1,
+        'plano_routed_requests_total{listener="egress",route="(inline)"}': 1,
+        'plano_routed_requests_total{listener="egress",route="(none)"}': 1,
+    }
+    assert samples['plano_degraded_requests_total{listener="egress",role="orchestrator"}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("flagged", "blocked", "verdict"), [(False, False, "passed"), (True, False, "flagged"), (True, True, "blocked")]
+)
+def test_verdicts_of_the_guard_are_counted(flagged: bool, blocked: bool, verdict: str) -> None:
+    judgement = Judgement((), True, False, None, 0.4, flagged, blocked, ())
+    samples = count(PLAIN._replace(judgement=judgement))
+    assert samples[f'plano_guard_verdicts_total{{listener="egress",verdict="{verdict}"}}'] == 1
+    assert not any(name.startswith("plano_routed") for name in samples)
+
+
+@pytest.mark.parametrize("judgement", [(), ("code",), 7, (7, True, True, None, None, False, False, ())])
+def test_a_broken_judgement_makes_the_record_none(judgement: Any) -> None:
+    metrics = RequestMetrics()
+    with pytest.raises(MalformedRecord):
+        metrics.add((*PLAIN[:-1], judgement))
+    assert metrics.requests == {} or not any(series.statuses for series in metrics.requests.values())
