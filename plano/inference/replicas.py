@@ -157,7 +157,7 @@ class Replica:
             except Malformed as error:
                 self._take_fault(error)
                 continue
-            if type(message) is Answer:
+            if isinstance(message, Answer):
                 call = self.outstanding.pop(message.id, None)
                 if call is None:
                     self.late += 1

@@ -298,9 +298,9 @@ class InferenceServer:
         except Malformed as error:
             self._refuse(identity, error)
             return
-        if type(message) is Call:
+        if isinstance(message, Call):
             self._take_call(peer, message, now_s)
-        elif type(message) is Cancel:
+        elif isinstance(message, Cancel):
             ticket = peer.calls.get(message.id)
             if ticket is not None:
                 ticket.cancel(Status.CANCELLED)

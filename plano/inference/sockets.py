@@ -39,7 +39,7 @@ class Reader:
         self._socket = socket
         self._drain = drain
         self._due = False
-        self._fd = socket.fd
+        self._fd = int(socket.getsockopt(zmq.FD))
         loop.add_reader(self._fd, self._wake)
         self.look_soon()
 
