@@ -135,7 +135,7 @@ async def test_killed_the_default_model_answers_until_it_is_back(embedded: Clust
     load.add_clients(4, "openai/general", keep_alive=True)
     await load.wait_for_more(20)
     os.kill(pid_of(embedded), signal.SIGKILL)
-    seen = set()
+    seen: set[tuple[int, str | None, str | None]] = set()
     async with asyncio.timeout(20):
         while (last := judged(await ask(embedded))) != (200, CODER, None) or not seen:
             seen.add(last)
