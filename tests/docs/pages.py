@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/configuration.md", "docs/operations.md", "docs/routing.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/configuration.md",
+    "docs/operations.md",
+    "docs/inference.md",
+    "docs/routing.md",
+)
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

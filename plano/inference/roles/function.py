@@ -229,6 +229,8 @@ def _checked(text: str, calls: list[Any], by_name: dict[str, Tool]) -> FunctionA
     if len(calls) > MAX_CALLS:
         problems.append(f"more than {MAX_CALLS} calls")
     for call in calls[:MAX_CALLS]:
+        if isinstance(call, dict) and isinstance(call.get("function"), dict):
+            call = call["function"]  # the wrapper of the chat completions dialect
         name = call.get("name") if isinstance(call, dict) else None
         tool = by_name.get(name) if isinstance(name, str) else None
         if tool is None:

@@ -123,8 +123,6 @@ def _shrink(messages: list[Json], count_tokens: CountTokens, room: int) -> list[
 def arguments_of(call: Json) -> Json | None:
     """The arguments of a call, given as an object or as its JSON text; None when they are neither. A call without
     arguments has none to give."""
-    if isinstance(call.get("function"), dict):
-        call = call["function"]
     arguments = call.get("arguments", call.get("parameters"))
     if arguments is None or arguments == "":
         return {}

@@ -168,7 +168,7 @@ class JsonPosition:
             self._chars.append(char)
 
     def _end_string(self) -> None:
-        text = "".join(self._chars)
+        text = "".join(self._chars).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         self._quote = ""
         self._chars.clear()
         if self._expect_name:
