@@ -30,6 +30,8 @@ HOT_PATH = (
     "plano/dialects/identity/forms.py",
     "plano/dialects/identity/plain.py",
     "plano/dialects/identity/wire.py",
+    "plano/frontends/agent.py",
+    "plano/frontends/agent_exchange.py",
     "plano/frontends/deadlines.py",
     "plano/frontends/errors.py",
     "plano/frontends/exchange.py",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Literal, cast
 from urllib.parse import quote, urlsplit
 
+from plano.config.compiling_edge import compile_agents, compile_filters, compile_targets
 from plano.config.compiling_inference import (
     compile_inference,
     compile_inference_alone,
@@ -61,6 +62,9 @@ def compile_plan(config: PlanoFile, settings: Settings) -> ClusterPlan:
         tls_ca_path=overrides.upstream_tls_ca_path,
         limits=settings.limits,
         preferences=compile_preferences(config, names),
+        filters=compile_filters(config),
+        targets=compile_targets(config),
+        system_prompt=config.system_prompt,
         inference=compile_inference(config, settings, names),
     )
 
@@ -85,13 +89,13 @@ def compile_inference_plan(config: PlanoFile, settings: Settings) -> ClusterPlan
 
 
 def _compile_listeners(config: PlanoFile) -> tuple[ListenerPlan, ...]:
-    listeners = [_compile_listener(path, listener) for path, listener in declared_listeners(config)]
+    listeners = [_compile_listener(config, path, listener) for path, listener in declared_listeners(config)]
     if config.providers and not any(listener.type == "model" for listener in listeners):
         listeners.append(ADDED_LISTENER)
     return tuple(guard_listener(config, listener) for listener in listeners)
 
 
-def _compile_listener(path: Path, listener: Listener) -> ListenerPlan:
+def _compile_listener(config: PlanoFile, path: Path, listener: Listener) -> ListenerPlan:
     if listener.tls is not None:
         # A socket that was meant to be encrypted must never be opened in the clear.
         message = "TLS on listeners is not served in this version"
@@ -103,6 +107,10 @@ def _compile_listener(path: Path, listener: Listener) -> ListenerPlan:
         address=listener.address or DECLARED_ADDRESS,
         port=listener.port or DEFAULT_PORTS[listener.type],
         timeout_s=listener.timeout or DEFAULT_TIMEOUTS_S[listener.type],
+        agents=compile_agents(config, listener),
+        execution=listener.execution,
+        input_filters=tuple(listener.filters),
+        output_filters=tuple(listener.output_filters or ()),
     )
 
 

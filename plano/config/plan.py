@@ -63,6 +63,7 @@ class ProviderPlan:
     pass-through endpoints are at `base_path` + `/embeddings` + `base_query`; `base_path` may hold `{model}` as well,
     `base_query` is empty or begins with `?`. `quirks` are names of `plano.upstreams.quirks` and go to its `quirks_for`.
     `usage_in_streams`: a chat stream may be asked for `stream_options.include_usage`. `region` is AWS's, for sigv4.
+    `verbatim`: an agent, which gets the client's request as it came, the client's model included.
     """
 
     name: str
@@ -79,6 +80,7 @@ class ProviderPlan:
     base_query: str = ""
     quirks: tuple[str, ...] = ()
     usage_in_streams: bool = True
+    verbatim: bool = False
     region: str | None = None
     access_key: str | None = field(default=None, repr=False)
     passthrough_auth: bool = False

@@ -112,6 +112,15 @@ def render_error(error: GatewayError, dialect: str = "chat") -> bytes:
     return orjson.dumps({"type": "error", "error": inner} if dialect == "messages" else {"error": inner})
 
 
+def explain_agent_failure(agent_id: str, failure: Failure) -> GatewayError:
+    """The answer when an agent has failed: its own status and words, and which agent it was."""
+    error = error_of(failure, f"agent {agent_id}")
+    message = f"The agent {agent_id} failed: {error.message}"
+    return GatewayError(
+        error.status, "agent_failed", message, retry_after_s=error.retry_after_s, upstream=error.upstream
+    )
+
+
 def explain_refusal(refused: FilterRefused) -> GatewayError:
     """The answer to a request that a filter has stopped: its status, and its own words."""
     message = f"The filter {refused.filter_id} refused this request: {refused.said[:MAX_SHOWN_REFUSAL]}"

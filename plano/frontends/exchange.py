@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from plano.agents.filters import FilterChain, FilteredRequest, FilterFailed, FilterRefused
 from plano.dialects.codecs import CLIENTS
-from plano.dialects.conversation import BadRequest, Conversation, Dropped
+from plano.dialects.conversation import Answer, BadRequest, Conversation, Dropped
 from plano.dialects.identity.chat import RoutedRequest, asks_for_usage, encode
 from plano.dialects.identity.wire import Wire
 from plano.frontends.deliberation import Deliberation, Findings
@@ -26,8 +26,8 @@ from plano.frontends.errors import MAX_SHOWN_MODEL, GatewayError, explain_refusa
 from plano.frontends.head import choose_framing, render_head, render_notes
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.opening import Opening
+from plano.frontends.own_answer import DOCUMENT_TYPE, STREAM_TYPE, compose_answer, render_own
 from plano.frontends.payload import render_body, render_payload
-from plano.frontends.refusal import DOCUMENT_TYPE, STREAM_TYPE, render_refusal
 from plano.frontends.relay import Relay, TranslatingRelay
 from plano.frontends.request import Request
 from plano.frontends.trace import choose_request_id, make_trace
@@ -46,7 +46,7 @@ from plano.upstreams.signing import SigningError
 
 if TYPE_CHECKING:
     from plano.config.plan import PreferencePlan
-    from plano.frontends.model import ModelListener
+    from plano.frontends.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ _NO_FINDINGS: Final = Findings()
 
 
 class Phase(Enum):
-    FILTER = "filter"  # filters look at the request
+    PREPARE = "prepare"  # filters look at the request, agents answer for one another
     DECIDE = "decide"  # the task-specific models are asked
     ATTEMPT = "attempt"  # a connection or the beginning of an answer is awaited
     BACKOFF = "backoff"  # between two tries
@@ -68,6 +68,7 @@ class Exchange:
     """See the module. Times are monotonic seconds; `deadline_s` is when `expire` wants to be called."""
 
     __slots__ = (
+        "_asked_routes",
         "_attempt_began_s",
         "_attempts",
         "_backoff",
@@ -106,7 +107,7 @@ class Exchange:
     )
     candidate: Candidate  # set together with _chain
 
-    def __init__(self, listener: ModelListener, connection: ClientConnection, request: Request, wire: Wire) -> None:
+    def __init__(self, listener: Listener, connection: ClientConnection, request: Request, wire: Wire) -> None:
         self._wire = wire
         self._listener = listener
         self.connection = connection
@@ -130,6 +131,7 @@ class Exchange:
         self._preferences: tuple[PreferencePlan, ...] = ()
         self._work: asyncio.Task[None] | None = None
         self._deliberation: Deliberation | None = None
+        self._asked_routes = False
         self._findings = _NO_FINDINGS
         self._notes = b""
         self._failure: Failure | None = None
@@ -170,7 +172,7 @@ class Exchange:
 
     def _filter(self, chain: FilterChain, then: Callable[[bytes], None]) -> None:
         """Have the filters look at the request; `then` goes on with what they make of it."""
-        self._phase = Phase.FILTER
+        self._phase = Phase.PREPARE
         self._work = asyncio.get_running_loop().create_task(self._apply(chain, then))
 
     async def _apply(self, chain: FilterChain, then: Callable[[bytes], None]) -> None:
@@ -249,23 +251,26 @@ class Exchange:
         self._preferences = listener.preferences if preferences is None else preferences
         if model is not None and model not in UNSPECIFIED:
             self._find_chain()  # a model that does not exist is the client's mistake, whatever would be decided
+        return self._ask([Route(preference.name, preference.description) for preference in self._preferences])
+
+    def _ask(self, routes: list[Route], *, multiple: bool = False) -> bool:
+        """Put the questions there are to the task-specific models; False when there is none. Raises BadRequest."""
         guarded = self._guards()
-        if not self._preferences and not guarded:
+        if not routes and not guarded:
             return False
-        self._conversation = CLIENTS[self._wire.name].parse_request(body)
+        frontend = self._listener.frontend
+        conversation = self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
         trace_id, span_id, _, flags = self._trace
-        deliberation = Deliberation(listener.frontend.plan.inference, self._decided)
-        asked = deliberation.ask(
-            listener.frontend.inference,
-            self._conversation,
-            [Route(preference.name, preference.description) for preference in self._preferences],
-            guarded=guarded,
-            traceparent=b"00-%b-%b-%b" % (trace_id, span_id, flags),
-        )
-        if asked:
-            self._phase = Phase.DECIDE
-            self._deliberation = deliberation
-        return asked
+        traceparent = b"00-%b-%b-%b" % (trace_id, span_id, flags)
+        deliberation = Deliberation(frontend.plan.inference, self._decided)
+        if not deliberation.ask(
+            frontend.inference, conversation, routes, guarded=guarded, traceparent=traceparent, multiple=multiple
+        ):
+            return False
+        self._asked_routes = bool(routes)
+        self._phase = Phase.DECIDE
+        self._deliberation = deliberation
+        return True
 
     def _guards(self) -> bool:
         """Is this request looked at by the guard?"""
@@ -273,9 +278,7 @@ class Exchange:
 
     def _decided(self, findings: Findings) -> None:
         """The task-specific models have answered, or had the time to."""
-        self._deliberation = None
-        self._findings = findings
-        self._notes = render_notes(findings.routes, findings.degraded)
+        self._take(findings)
         if findings.blocked:
             self._refuse()
             return
@@ -287,6 +290,11 @@ class Exchange:
             self._reject(error)
         else:
             self._proceed(chain)
+
+    def _take(self, findings: Findings) -> None:
+        self._deliberation = None
+        self._findings = findings
+        self._notes = render_notes(findings.routes, findings.degraded)
 
     def _find_chain(self) -> tuple[Candidate, ...]:
         """The candidates in the order in which they are tried: the models of the chosen route, else the model that the
@@ -320,19 +328,19 @@ class Exchange:
 
     def _refuse(self) -> None:
         """The guard has stopped the prompt, or is not there and the config says that nothing passes without it."""
-        findings, request = self._findings, self._request
-        if findings.probability is None:
+        if self._findings.probability is None:
             message = "The guard of prompts gives no answer, and nothing passes without it."
             self._answer_error(GatewayError(503, "guard_unavailable", message, retry_after_s=1.0), None)
             return
-        content_type, body = render_refusal(
-            self._wire.name,
-            cast(Conversation, self._conversation),
-            self._listener.jailbreak_message or "",
-            self._trace[0].decode(),
-        )
+        conversation = cast(Conversation, self._conversation)
+        message = self._listener.jailbreak_message or ""
+        self._say(compose_answer(conversation, message, self._trace[0].decode()))
+
+    def _say(self, answer: Answer) -> None:
+        """Answer in the client's dialect what no upstream has written for it."""
+        content_type, body = render_own(self._wire.name, cast(Conversation, self._conversation), answer)
         lines = b"x-request-id: %b\r\n%b" % (self._request_id, self._notes)
-        self.connection.respond(request, 200, body, content_type=content_type, lines=lines)
+        self.connection.respond(self._request, 200, body, content_type=content_type, lines=lines)
         self._end(200, "", UNKNOWN_USAGE, len(body))
 
     # -- attempt -------------------------------------------------------------------------------------------------
@@ -473,8 +481,12 @@ class Exchange:
         elif decision.step is Step.FAILOVER:
             self._fail_over()
         else:
-            error, body = render_failure(failure, candidate.plan.provider, self._wire.errors)
-            self._answer_error(error, body)
+            self._give_up(failure)
+
+    def _give_up(self, failure: Failure) -> None:
+        """No attempt follows."""
+        error, body = render_failure(failure, self.candidate.plan.provider, self._wire.errors)
+        self._answer_error(error, body)
 
     def _wait_for_retry(self, due_s: float) -> None:
         """Try the same candidate again at `due_s`. A busy loop's timers go off early (they count from when it last
@@ -619,7 +631,7 @@ class Exchange:
             return
         phase = self._phase
         self._let_go()
-        if phase is Phase.DECIDE or phase is Phase.FILTER:
+        if phase is Phase.DECIDE or phase is Phase.PREPARE:
             message = f"The deadline of {self._listener.timeout_s:g} s passed before it was decided who answers."
             self._answer_error(GatewayError(504, "deadline_exceeded", message), None)
         elif now_s >= self._given_up_s:
@@ -629,8 +641,8 @@ class Exchange:
             self.upstream_failed(Failure(FailureKind.TIMEOUT, f"no answer within {self._limit:g} s"))
 
     def _let_go(self) -> None:
-        """End what is under way: the filters, the questions, the upstream call, the wait for a connection, the pause before a
-        retry."""
+        """End what is under way: filters and agents, the questions, the upstream call, the wait for a connection, the
+        pause before a retry."""
         if self._work is not None:
             self._work.cancel()
             self._work = None
@@ -703,7 +715,7 @@ class Exchange:
         return Judgement(
             findings.routes,
             self._preferences is self._listener.preferences,
-            bool(self._preferences),
+            self._asked_routes,
             findings.confidence,
             findings.probability,
             findings.flagged,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from plano.agents.filters import Filters
 from plano.config.plan import ClusterPlan, ListenerPlan
+from plano.frontends.agent import AgentListener
 from plano.frontends.deadlines import DeadlineTable
 from plano.frontends.exchange import Exchange
 from plano.frontends.handshakes import HANDSHAKE_S, refuse_handshakes
@@ -114,4 +115,6 @@ class Frontend:
 
 
 def _make_listener(frontend: Frontend, plan: ListenerPlan) -> Listener:
-    return ModelListener(frontend, plan) if plan.type == "model" else Listener(frontend, plan)
+    if plan.type == "model":
+        return ModelListener(frontend, plan)
+    return AgentListener(frontend, plan) if plan.agents else Listener(frontend, plan)

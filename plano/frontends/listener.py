@@ -21,6 +21,14 @@ SWEEP_S = 1.0  # how exactly the time-outs of connections are kept
 # In a drain, connections that are or become idle get this long for a request already on its way.
 DRAIN_GRACE_S = 1.0
 
+# Browsers ask for the list of models (spec 2.1).
+_CORS = (
+    b"allow: GET, OPTIONS\r\n"
+    b"access-control-allow-origin: *\r\n"
+    b"access-control-allow-headers: Authorization, Content-Type\r\n"
+    b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+)
+
 Route = Callable[[ClientConnection, Request], None]
 
 
@@ -133,6 +141,10 @@ class Listener:
         connection.respond(request, status, body, lines=b"x-request-id: %b\r\n%b" % (request_id, lines))
         self.frontend.recorder.add_local(self.name, request, request_id, trace, status, "")
         connection.finish(request)
+
+    def answer_preflight(self, connection: ClientConnection, request: Request) -> None:
+        """Answer a browser that asks whether it may ask."""
+        self.answer(connection, request, b"", status=204, lines=_CORS)
 
     def _answer_health(self, connection: ClientConnection, request: Request) -> None:
         # Not recorded: probes would drown the requests. A draining frontend still answers 200, it takes no new

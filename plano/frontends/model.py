@@ -20,14 +20,6 @@ from plano.frontends.routing_query import RoutingQuery
 if TYPE_CHECKING:
     from plano.frontends.frontend import Frontend
 
-# Browsers ask for the list of models (spec 2.1).
-_CORS = (
-    b"allow: GET, OPTIONS\r\n"
-    b"access-control-allow-origin: *\r\n"
-    b"access-control-allow-headers: Authorization, Content-Type\r\n"
-    b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
-)
-
 
 class ModelListener(Listener):
     """`POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`, the same under `/routing` for the decision
@@ -47,7 +39,7 @@ class ModelListener(Listener):
         self.routes[b"/routing/v1/responses"] = {b"POST": partial(self._begin_query, RESPONSES)}
         for wire in PLAIN_WIRES:
             self.routes[b"/v1" + wire.name.encode()] = {b"POST": partial(self._begin_plain, wire)}
-        self.routes[b"/v1/models"] = {b"GET": self._list_models, b"OPTIONS": self._answer_preflight}
+        self.routes[b"/v1/models"] = {b"GET": self._list_models, b"OPTIONS": self.answer_preflight}
 
     def explain_unknown(self, path: str) -> str:
         known = ", ".join(route.decode() for route in self.routes)
@@ -84,6 +76,3 @@ class ModelListener(Listener):
 
     def _list_models(self, connection: ClientConnection, request: Request) -> None:
         self.answer(connection, request, self._models, lines=b"access-control-allow-origin: *\r\n")
-
-    def _answer_preflight(self, connection: ClientConnection, request: Request) -> None:
-        self.answer(connection, request, b"", status=204, lines=_CORS)

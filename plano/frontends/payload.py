@@ -39,6 +39,8 @@ def render_body(
         dropped.names = list(dict.fromkeys(name_field(client, name, body) for name in dropped.names))
         return encode(rendered)
     data = request.body
+    if candidate.verbatim:
+        return data
     fitted = body
     if client != "chat":  # in chat completions nothing is signed
         fitted = leave_out_foreign(client, data, body, dropped, signed=candidate.provider == "anthropic")

@@ -55,6 +55,7 @@ class Candidate:
         "signed",
         "stream_head",
         "stream_limit_s",
+        "verbatim",
     )
 
     def __init__(
@@ -67,6 +68,7 @@ class Candidate:
         self.pool = pool
         self.model = target.upstream_model
         self.plain = plain
+        self.verbatim = plan.verbatim
         self.dialect: str = "plain" if plain else endpoint.dialect
         self.quirks = () if plain else quirks_for(plan.quirks, target.upstream_model)
         self.always_streams = any(quirk.always_streams for quirk in self.quirks)
@@ -153,6 +155,10 @@ class Candidates:
                 self._chains[dialect, name] = chain
         return chain
 
+    def agent(self, provider: ProviderPlan, dialect: str) -> Candidate:
+        """The candidate that an agent is, for clients of `dialect`. No client can name it."""
+        return self._candidate(Target(provider, provider.upstream_model), dialect)
+
     def rank(self, names: tuple[str, ...], dialect: str) -> tuple[Candidate, ...]:
         """The candidates for several models, the best first: they themselves, then what they fall back on. Unknown
         names are left out."""
@@ -187,7 +193,8 @@ class Candidates:
 
     def _candidate(self, target: Target, dialect: str) -> Candidate:
         provider = target.provider
-        key = (provider.name, target.upstream_model, dialect)
+        # An agent may be called like a provider entry.
+        key = (("agent " if provider.verbatim else "") + provider.name, target.upstream_model, dialect)
         candidate = self._ready.get(key)
         if candidate is None:
             plain = dialect.startswith("/")

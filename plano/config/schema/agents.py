@@ -14,7 +14,10 @@ class Agent(Section):
     """An agent that is reached over HTTP."""
 
     id: Text = Field(description="Unique id, among filters too.")
-    url: HttpUrl = Field(repr=False, description="Base address of the agent.")
+    url: HttpUrl = Field(repr=False, description="Base address of the agent. Requests go to it plus the client's path.")
+    forward_headers: list[Text] | None = Field(
+        None, description="Credentials of the client that the agent gets: `authorization`, `x-api-key`. Absent: none."
+    )
 
 
 class Filter(Section):

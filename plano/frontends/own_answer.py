@@ -1,4 +1,4 @@
-"""The answer to a prompt that a guard has stopped: an ordinary answer in the client's dialect, written by no model."""
+"""Answers that no model writes as the client reads them: an ordinary answer in its dialect, streamed if it asked so."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ STREAM_TYPE: Final = b"text/event-stream; charset=utf-8"
 DOCUMENT_TYPE: Final = b"application/json"
 
 
-def render_refusal(client: str, conversation: Conversation, message: str, answer_id: str) -> tuple[bytes, bytes]:
-    """(content type, body) that say `message` to a client of the dialect `client`, streamed if it asked for that."""
-    created = int(time.time())
-    answer = Answer(
+def compose_answer(conversation: Conversation, message: str, answer_id: str) -> Answer:
+    """An answer that says `message`."""
+    return Answer(
         id=answer_id,
         model=conversation.model or "plano",
         blocks=[Text(message)],
         stop=StopReason.END,
         usage=Usage(known=True),
-        created=created,
+        created=int(time.time()),
     )
+
+
+def render_own(client: str, conversation: Conversation, answer: Answer) -> tuple[bytes, bytes]:
+    """(content type, body) of `answer` for a client of the dialect `client`."""
+    created = answer.created or int(time.time())
     codec = CLIENTS[client]
     if not conversation.stream:
         return DOCUMENT_TYPE, orjson.dumps(codec.render_answer(answer, conversation, created))
