@@ -20,6 +20,8 @@ from plano.config.schema.file import PlanoFile
 from plano.config.schema.functions import Parameter, PromptTarget
 from plano.config.schema.listeners import Listener
 
+FILTER_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 5.0
 AGENT_RETRY: Final = RetryPlan(attempts=2, backoff_base_s=0.1, backoff_max_s=1.0)
 # What an agent is called at, after the path of its own url.
 _AGENT_PATHS: Final = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
@@ -65,7 +67,7 @@ def compile_filters(config: PlanoFile) -> tuple[FilterPlan, ...]:
             on_failure=one.on_failure,
             mode=one.mode,
             forward_headers=None if one.forward_headers is None else _lower(one.forward_headers),
-            timeout_s=one.timeout or FilterPlan.timeout_s,
+            timeout_s=one.timeout or FILTER_TIMEOUT_S,
         )
         for one in config.filters or ()
     )
@@ -137,10 +139,10 @@ def _compile_call(config: PlanoFile, target: PromptTarget) -> TargetCallPlan | N
     endpoint = (config.endpoints or {}).get(called.name)
     if endpoint is None:
         (agent,) = [agent for agent in config.agents or () if agent.id == called.name]
-        url, host, connect_timeout_s = agent.url.rstrip("/"), None, TargetCallPlan.connect_timeout_s
+        url, host, connect_timeout_s = agent.url.rstrip("/"), None, CONNECT_TIMEOUT_S
     else:
         url, host = f"{endpoint.protocol or 'http'}://{endpoint.endpoint}", endpoint.http_host
-        connect_timeout_s = endpoint.connect_timeout or TargetCallPlan.connect_timeout_s
+        connect_timeout_s = endpoint.connect_timeout or CONNECT_TIMEOUT_S
     return TargetCallPlan(
         name=called.name,
         url=url,
