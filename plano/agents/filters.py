@@ -6,10 +6,13 @@ anything else is a failure, which the filter's `on_failure` decides about.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from plano.config.plan import FilterPlan
+
+log = logging.getLogger(__name__)
 
 
 class FilterRefused(Exception):
@@ -42,26 +45,53 @@ class FilteredRequest(NamedTuple):
     traceparent: bytes
 
 
+class Filter(Protocol):
+    """One filter. `plan` says what becomes of its failures."""
+
+    plan: FilterPlan
+
+    async def call(self, payload: bytes, request: FilteredRequest) -> bytes:
+        """What the filter makes of `payload`. Raises FilterRefused and FilterFailed."""
+
+    async def close(self) -> None:
+        """End the connections."""
+
+
 class FilterChain:
     """Filters in their order. `buffered`: one of them wants a stream's answer as a whole."""
 
-    buffered: bool = False
+    def __init__(self, filters: Sequence[Filter]) -> None:
+        self._filters = tuple(filters)
+        self.buffered = any(one.plan.mode == "buffered" for one in filters)
 
     async def apply(self, payload: bytes, request: FilteredRequest) -> bytes:
         """The payload as the last filter leaves it. Raises FilterRefused and FilterFailed."""
-        raise NotImplementedError
+        for one in self._filters:
+            try:
+                payload = await one.call(payload, request)
+            except FilterFailed as failed:
+                if one.plan.on_failure == "block":
+                    raise
+                log.warning("%s: going on without it", failed)
+        return payload
 
 
 class Filters:
     """All filters of one frontend: their connections and their MCP sessions."""
 
     def __init__(self, plans: Sequence[FilterPlan], ca_path: str | None = None) -> None:
-        raise NotImplementedError
+        self._filters: dict[str, Filter] = {}
+        for plan in plans:
+            if plan.type == "http":
+                from plano.agents.http_filter import HttpFilter
+
+                self._filters[plan.id] = HttpFilter(plan, ca_path)
 
     def chain(self, ids: Sequence[str]) -> FilterChain | None:
         """The chain of these filters; None for none."""
-        raise NotImplementedError
+        return FilterChain([self._filters[id] for id in ids]) if ids else None
 
     async def close(self) -> None:
         """End the sessions and close the connections."""
-        raise NotImplementedError
+        for one in self._filters.values():
+            await one.close()

@@ -520,7 +520,8 @@ class Exchange:
         request = self._request
         lines = b"x-request-id: %b\r\n%b" % (self._request_id, self._notes)
         if self._attempts:
-            lines += b"%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, len(self._attempts))
+            called = self.candidate.answer_head if self._chain else b""
+            lines += b"%bx-plano-attempts: %d\r\n" % (called, len(self._attempts))
         self.connection.fail(request, error, lines=lines, body=body)
         self._end(error.status, error.code, UNKNOWN_USAGE, 0)
 
