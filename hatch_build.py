@@ -41,6 +41,7 @@ HOT_PATH = (
     "plano/frontends/listener.py",
     "plano/frontends/model.py",
     "plano/frontends/opening.py",
+    "plano/frontends/outlet.py",
     "plano/frontends/payload.py",
     "plano/frontends/recorder.py",
     "plano/frontends/relay.py",

@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from plano.agents.filters import FilterChain, FilteredRequest, FilterFailed, FilterRefused
@@ -26,6 +27,7 @@ from plano.frontends.errors import MAX_SHOWN_MODEL, GatewayError, explain_refusa
 from plano.frontends.head import choose_framing, render_head, render_notes
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.opening import Opening
+from plano.frontends.outlet import Outlet
 from plano.frontends.own_answer import DOCUMENT_TYPE, STREAM_TYPE, compose_answer, render_own
 from plano.frontends.payload import render_body, render_payload
 from plano.frontends.relay import Relay, TranslatingRelay
@@ -85,6 +87,7 @@ class Exchange:
         "_listener",
         "_notes",
         "_opening",
+        "_outlet",
         "_payload",
         "_phase",
         "_preferences",
@@ -130,6 +133,7 @@ class Exchange:
         self._translation: Translation | None = None
         self._preferences: tuple[PreferencePlan, ...] = ()
         self._work: asyncio.Task[None] | None = None
+        self._outlet: Outlet | None = None
         self._deliberation: Deliberation | None = None
         self._asked_routes = False
         self._findings = _NO_FINDINGS
@@ -535,7 +539,12 @@ class Exchange:
         if self._listener.draining and request.keep_alive:
             request.keep_alive = False
             request.connection_line = b"connection: close\r\n"
-        length = -1 if events else len(body) if complete else connection.content_length
+        filters = self._listener.output_filters if self._wire.name in CLIENTS else None
+        if filters is not None and connection.coding and self._translation is None:
+            self._drop_upstream(complete)
+            self.upstream_failed(Failure(FailureKind.PROTOCOL, "the answer is compressed, which was not asked for"))
+            return
+        length = -1 if events or filters is not None else len(body) if complete else connection.content_length
         framing, chunked = choose_framing(request, length)
         translation = self._translation
         if translation is None:
@@ -553,7 +562,7 @@ class Exchange:
             self._dropped,
             request.connection_line,
         )
-        if complete and not events:
+        if complete and not events and filters is None:
             self._upstream = None
             self.connection.transport.write(head + body)
             usage = self._wire.find_usage(b"", body) or UNKNOWN_USAGE
@@ -565,6 +574,10 @@ class Exchange:
             strips = events and self.candidate.asks_for_usage and not asks_for_usage(self._routed[0])
             relay = Relay(self, self._wire, head, chunked=chunked, events=events, strip_usage=strips)
         self._relay = relay
+        if filters is not None:
+            whole = filters.buffered or not events
+            self._outlet = outlet = Outlet(self, filters, self.filtered_request(), head, chunked=chunked, whole=whole)
+            relay.write_to(outlet.write)
         if complete:
             self._upstream = None
         else:
@@ -587,11 +600,46 @@ class Exchange:
         if self._stalled and self._upstream is not None:
             self._upstream.transport.resume_reading()  # it serves others after us, whatever our client does
         self._drop_upstream(failure is None and reusable)
+        if self._phase is Phase.ENDED:  # a filter has ended the answer within the last write
+            return
         relay = cast(Relay, self._relay)
+        outlet = self._outlet
         if cut:
+            if outlet is not None:
+                outlet.cancel()
             self._request.keep_alive = False
             self.connection.abort()
+        elif outlet is not None:
+            self.deadline_s = float("inf")  # the filters have deadlines of their own
+            outlet.end(partial(self._delivered, failure))
+            return
         self._finish(relay.usage(), relay.bytes_out, failure)
+
+    def _delivered(self, failure: Failure | None) -> None:
+        """The filters have passed the whole answer on."""
+        self._finish(cast(Relay, self._relay).usage(), cast(Outlet, self._outlet).bytes_out, failure)
+
+    def outlet_failed(self, error: GatewayError, began: bool) -> None:
+        """A filter has stopped the answer. If the client has none of it yet, it gets the error."""
+        self._drop_upstream(False)
+        outlet, relay = cast(Outlet, self._outlet), cast(Relay, self._relay)
+        self._outlet = None
+        if not began:
+            self._answer_error(error, None)
+            return
+        outlet.send_end(relay.break_stream(error))
+        self._end(self._status, error.code, relay.usage(), outlet.bytes_out)
+
+    def pause_upstream(self) -> None:
+        """The filters do not keep up."""
+        if self._upstream is not None:
+            self._upstream.transport.pause_reading()
+
+    def resume_upstream(self) -> None:
+        """They do again."""
+        if self._upstream is not None and not self._stalled:
+            self.deadline_s = self._idle_deadline()
+            self._upstream.transport.resume_reading()
 
     # -- the client's pace, and time -----------------------------------------------------------------------------
 
@@ -604,33 +652,44 @@ class Exchange:
 
     def pause(self) -> None:
         """The client does not keep up: stop reading from the upstream, and give the client a limited time."""
-        if self._phase is Phase.RELAY and self._upstream is not None:
-            self._stalled = True
+        outlet = self._outlet
+        if self._phase is not Phase.RELAY or (self._upstream is None and outlet is None):
+            return
+        self._stalled = True
+        if outlet is not None:
+            outlet.resumed.clear()
+        if self._upstream is not None:
             self._upstream.transport.pause_reading()
-            self.deadline_s = time.monotonic() + self._listener.limits.body_timeout_s
+        self.deadline_s = time.monotonic() + self._listener.limits.body_timeout_s
 
     def resume(self) -> None:
-        if self._stalled:
-            self._stalled = False
-            if self._upstream is not None:
-                self.deadline_s = self._idle_deadline()
+        if not self._stalled:
+            return
+        self._stalled = False
+        outlet = self._outlet
+        if outlet is not None:
+            outlet.resumed.set()
+        self.deadline_s = float("inf")
+        if self._upstream is not None:
+            self.deadline_s = self._idle_deadline()
+            if outlet is None or not outlet.full:
                 self._upstream.transport.resume_reading()
 
     def expire(self, now_s: float) -> None:
         """The deadline has passed: of the request, of the attempt, of a stream that stands still, of a client."""
-        if self._phase is Phase.RELAY:
+        phase = self._phase
+        if phase is Phase.RELAY:
             relay = cast(Relay, self._relay)
             if self._stalled:
                 self.connection.abort()
-            elif relay.fresh:
+            elif relay.fresh or (self._outlet is not None and self._outlet.full):
                 relay.fresh = False
                 self.deadline_s = self._idle_deadline()
             else:
-                self._let_go()
+                self._drop_upstream(False)
                 idle_s = self.candidate.plan.retry.idle_timeout_s
                 relay.upstream_failed(Failure(FailureKind.IDLE, f"nothing came for {idle_s:g} s"))
             return
-        phase = self._phase
         self._let_go()
         if phase is Phase.DECIDE or phase is Phase.PREPARE:
             message = f"The deadline of {self._listener.timeout_s:g} s passed before it was decided who answers."
@@ -644,6 +703,9 @@ class Exchange:
     def _let_go(self) -> None:
         """End what is under way: filters and agents, the questions, the upstream call, the wait for a connection, the
         pause before a retry."""
+        if self._outlet is not None:
+            self._outlet.cancel()
+            self._outlet = None
         if self._work is not None:
             self._work.cancel()
             self._work = None

@@ -16,7 +16,7 @@ from plano.dialects.conversation import BadAnswer, UpstreamError
 from plano.dialects.events import Ended, Event, Failed
 from plano.dialects.identity.chat import EVENT_ENDS, split_events, strip_usage_events
 from plano.dialects.identity.wire import StreamEnd, Wire
-from plano.frontends.errors import error_of, render_error
+from plano.frontends.errors import GatewayError, error_of, render_error
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
 
@@ -70,6 +70,15 @@ class Relay:
         self._partial = b""
         self.bytes_out = 0
         self.fresh = True
+
+    def write_to(self, write: Callable[[bytes], None]) -> None:
+        """Write there instead of to the client, without head and framing."""
+        self._write = write
+        self._chunked = False
+
+    def break_stream(self, error: GatewayError) -> bytes:
+        """The events that end the stream with an error of our own."""
+        return self._wire.break_stream(render_error(error, self._wire.errors), b"".join(self._tail))
 
     def usage(self) -> KnownUsage:
         """What the upstream has reported by now."""

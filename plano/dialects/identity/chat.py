@@ -173,6 +173,16 @@ def split_events(data: bytes) -> tuple[bytes, bytes]:
     return data[:end], data[end:]
 
 
+def iterate_events(data: bytes) -> Iterable[bytes]:
+    """The events in `data` as they are, each with its end; what follows the last whole one comes last."""
+    position = 0
+    for match in _EVENT_END.finditer(data):
+        yield data[position : match.end()]
+        position = match.end()
+    if position < len(data):
+        yield data[position:]
+
+
 def read_events(data: bytes) -> Iterable[bytes]:
     """The `data` of every whole event in `data`, in order; b"" for an event without any (a comment)."""
     position = 3 if data.startswith(b"\xef\xbb\xbf") else 0
