@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from plano.agents.filters import FilterChain, FilteredRequest, FilterFailed, FilterRefused, Filters
 from plano.agents.mcp_filter import McpFilter, find_endpoint
 from plano.config.plan import FilterPlan
-from tests.agents.mcp_server import McpServer
+from tests.agents.mcp_server import ROOT, McpServer
 from tests.frontends.upstream import CLOSE, RESET, Step, Upstream, Wait, response
 from tests.frontends.waiting import wait_until
 
@@ -397,6 +399,11 @@ async def test_a_server_that_has_no_sessions_any_more_is_discovered(peer: Upstre
     assert [one.json["method"] for one in peer.received] == ["initialize", "server/discover", "tools/call"]
     assert peer.received[-1].header("mcp-protocol-version") == "2026-07-28"
     assert peer.received[-1].header("mcp-name") == "structured"
+
+
+def test_who_has_no_mcp_filter_does_not_load_the_sdk() -> None:
+    code = "import sys, plano.frontends.frontend; sys.exit('mcp' in sys.modules or 'httpx2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 
 # -- chains ---------------------------------------------------------------------------------------------------------
