@@ -43,6 +43,8 @@ HOT_PATH = (
     "plano/frontends/opening.py",
     "plano/frontends/outlet.py",
     "plano/frontends/payload.py",
+    "plano/frontends/prompt.py",
+    "plano/frontends/prompt_exchange.py",
     "plano/frontends/recorder.py",
     "plano/frontends/relay.py",
     "plano/frontends/request.py",

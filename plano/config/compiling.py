@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal, cast
 from urllib.parse import quote, urlsplit
 
-from plano.config.compiling_edge import compile_agents, compile_filters, compile_targets
+from plano.config.compiling_edge import compile_agents, compile_filters, compile_targets, serves_targets
 from plano.config.compiling_inference import (
     compile_inference,
     compile_inference_alone,
@@ -111,6 +111,7 @@ def _compile_listener(config: PlanoFile, path: Path, listener: Listener) -> List
         execution=listener.execution,
         input_filters=tuple(listener.filters),
         output_filters=tuple(listener.output_filters or ()),
+        serves_targets=serves_targets(config, listener),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote, urlsplit
 
+from plano.config.migration import declared_listeners
 from plano.config.plan import (
     AgentPlan,
     EndpointPlan,
@@ -71,6 +72,15 @@ def compile_filters(config: PlanoFile) -> tuple[FilterPlan, ...]:
         )
         for one in config.filters or ()
     )
+
+
+def serves_targets(config: PlanoFile, listener: Listener) -> bool:
+    """Are the file's prompt targets tried at this listener? At every prompt listener; in a file that has targets but
+    none of those at its agent listeners."""
+    if listener.type == "prompt":
+        return True
+    declared = [other.type for _, other in declared_listeners(config)]
+    return listener.type == "agent" and bool(config.prompt_targets) and "prompt" not in declared
 
 
 def compile_targets(config: PlanoFile) -> tuple[TargetPlan, ...]:

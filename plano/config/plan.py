@@ -103,6 +103,7 @@ class ListenerPlan:
     """One public socket. `timeout_s` is the deadline of a request, all attempts included.
 
     `jailbreak_message` is what an attack on the model's rules is answered with; None: the listener is not guarded.
+    `serves_targets`: the prompt targets of the cluster are tried before the agents or models of this listener.
     """
 
     name: str
@@ -115,6 +116,7 @@ class ListenerPlan:
     execution: Literal["sequential", "parallel"] = "sequential"
     input_filters: tuple[str, ...] = ()
     output_filters: tuple[str, ...] = ()
+    serves_targets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class AgentListener(Listener):
         if len(self.agents) > 1:
             self.agent_routes = [Route(agent.id, agent.description) for agent in plan.agents]
         self._by_id = {agent.plan.id: agent for agent in self.agents}
-        self._default = next((agent for agent in self.agents if agent.plan.default), self.agents[0])
+        self._fallback = [agent for agent in self.agents if agent.plan.default][:1] or self.agents[:1]
         models = [
             {"id": agent.id, "object": "model", "created": 0, "owned_by": "agent", "description": agent.description}
             for agent in plan.agents
@@ -60,7 +60,7 @@ class AgentListener(Listener):
 
     def choose_agents(self, ids: Sequence[str]) -> list[Agent]:
         """The agents of these ids in their order; the default one where there is none."""
-        return [self._by_id[id] for id in ids] or [self._default]
+        return [self._by_id[id] for id in ids] or self._fallback
 
     def explain_unknown(self, path: str) -> str:
         known = ", ".join(route.decode() for route in self.routes)

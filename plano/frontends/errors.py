@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from plano.agents.filters import FilterRefused
+from plano.functions.visits import TargetFailed
 from plano.routing.models import UNSPECIFIED
 from plano.upstreams.failures import Failure, FailureKind
 
@@ -119,6 +120,25 @@ def explain_agent_failure(agent_id: str, failure: Failure) -> GatewayError:
     return GatewayError(
         error.status, "agent_failed", message, retry_after_s=error.retry_after_s, upstream=error.upstream
     )
+
+
+def explain_target_failure(failed: TargetFailed) -> GatewayError:
+    """The answer when the endpoint of a prompt target has failed: its own status where that is an error, and its own
+    words (spec 6.2)."""
+    status = failed.status if 400 <= failed.status <= 599 else 504 if failed.kind is FailureKind.TIMEOUT else 502
+    message = (
+        f"The prompt target {failed.target} failed: its endpoint {failed.endpoint} was called, but {failed.reason}."
+    )
+    if failed.body:
+        message += f" It said: {failed.body[:MAX_SHOWN_REFUSAL]}"
+    upstream = {
+        "target": failed.target,
+        "host": failed.endpoint,
+        "path": failed.path,
+        "status": failed.status,
+        "body": failed.body,
+    }
+    return GatewayError(status, "target_failed", message, retry_after_s=failed.retry_after_s, upstream=upstream)
 
 
 def explain_refusal(refused: FilterRefused) -> GatewayError:

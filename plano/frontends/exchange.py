@@ -36,7 +36,7 @@ from plano.frontends.trace import choose_request_id, make_trace
 from plano.frontends.translation import Translation
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.frontends.verdicts import is_sound_document
-from plano.inference.calls import Route
+from plano.inference.calls import FunctionCall, Route
 from plano.routing.models import UNSPECIFIED
 from plano.routing.preferences import brings_preferences, take_preferences
 from plano.telemetry.record import Attempt, Judgement
@@ -257,24 +257,37 @@ class Exchange:
             self._find_chain()  # a model that does not exist is the client's mistake, whatever would be decided
         return self._ask([Route(preference.name, preference.description) for preference in self._preferences])
 
-    def _ask(self, routes: list[Route], *, multiple: bool = False) -> bool:
+    def _ask(self, routes: list[Route], *, multiple: bool = False, inquiry: FunctionCall | None = None) -> bool:
         """Put the questions there are to the task-specific models; False when there is none. Raises BadRequest."""
         guarded = self._guards()
-        if not routes and not guarded:
+        if not routes and not guarded and inquiry is None:
             return False
         frontend = self._listener.frontend
-        conversation = self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
+        conversation = self._parse_conversation()
         trace_id, span_id, _, flags = self._trace
         traceparent = b"00-%b-%b-%b" % (trace_id, span_id, flags)
         deliberation = Deliberation(frontend.plan.inference, self._decided)
         if not deliberation.ask(
-            frontend.inference, conversation, routes, guarded=guarded, traceparent=traceparent, multiple=multiple
+            frontend.inference,
+            conversation,
+            routes,
+            guarded=guarded,
+            traceparent=traceparent,
+            multiple=multiple,
+            inquiry=inquiry,
         ):
             return False
-        self._asked_routes = bool(routes)
+        self._asked_routes = bool(routes) or inquiry is not None
         self._phase = Phase.DECIDE
         self._deliberation = deliberation
         return True
+
+    def _parse_conversation(self) -> Conversation:
+        """The request in the hub's words. Raises BadRequest."""
+        conversation = self._conversation
+        if conversation is None:
+            conversation = self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
+        return conversation
 
     def _guards(self) -> bool:
         """Is this request looked at by the guard?"""
@@ -343,6 +356,10 @@ class Exchange:
     def _say(self, answer: Answer) -> None:
         """Answer in the client's dialect what no upstream has written for it."""
         content_type, body = render_own(self._wire.name, cast(Conversation, self._conversation), answer)
+        self._respond(content_type, body)
+
+    def _respond(self, content_type: bytes, body: bytes) -> None:
+        """Answer with 200 and this body, which no upstream has written."""
         lines = b"x-request-id: %b\r\n%b" % (self._request_id, self._notes)
         self.connection.respond(self._request, 200, body, content_type=content_type, lines=lines)
         self._end(200, "", UNKNOWN_USAGE, len(body))
@@ -389,10 +406,9 @@ class Exchange:
             if candidate.plain:
                 body = self._wire.replace_model(self._request.body, self._routed[0], candidate.model)
                 return render_payload(self._request, candidate, self._trace, self._request_id, body, stream)
-            if self._conversation is None:
-                self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
+            conversation = self._parse_conversation()
             self._translation = Translation(
-                self._wire.name, candidate.dialect, self._conversation, candidate.model, self._trace[0].decode()
+                self._wire.name, candidate.dialect, conversation, candidate.model, self._trace[0].decode()
             )
         dropped = _NONE_DROPPED
         if self._translation is not None or candidate.quirks or self._wire.name != "chat":
@@ -539,7 +555,7 @@ class Exchange:
         if self._listener.draining and request.keep_alive:
             request.keep_alive = False
             request.connection_line = b"connection: close\r\n"
-        filters = self._listener.output_filters if self._wire.name in CLIENTS else None
+        filters = self._filters_of_answer(events) if self._wire.name in CLIENTS else None
         if filters is not None and connection.coding and self._translation is None:
             self._drop_upstream(complete)
             self.upstream_failed(Failure(FailureKind.PROTOCOL, "the answer is compressed, which was not asked for"))
@@ -562,6 +578,9 @@ class Exchange:
             self._dropped,
             request.connection_line,
         )
+        preface = self._render_preface() if events else b""
+        if preface and filters is None:
+            head += b"%x\r\n%b\r\n" % (len(preface), preface) if chunked else preface
         if complete and not events and filters is None:
             self._upstream = None
             self.connection.transport.write(head + body)
@@ -578,6 +597,8 @@ class Exchange:
             whole = filters.buffered or not events
             self._outlet = outlet = Outlet(self, filters, self.filtered_request(), head, chunked=chunked, whole=whole)
             relay.write_to(outlet.write)
+            if preface:
+                outlet.write(preface)
         if complete:
             self._upstream = None
         else:
@@ -589,6 +610,14 @@ class Exchange:
             relay.relay_events(cast(Opening, self._opening).events, complete)
         else:
             relay.upstream_data(body, complete)
+
+    def _filters_of_answer(self, events: bool) -> FilterChain | None:
+        """What an answer passes on its way to the client; `events`: it is a stream."""
+        return self._listener.output_filters
+
+    def _render_preface(self) -> bytes:
+        """Events that the client gets before the first one of a stream."""
+        return b""
 
     def _idle_deadline(self) -> float:
         idle_s = self.candidate.plan.retry.idle_timeout_s

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from plano.agents.filters import Filters
 from plano.config.plan import ClusterPlan, ListenerPlan
@@ -19,6 +20,9 @@ from plano.frontends.recorder import Recorder
 from plano.inference.client import InferenceClient
 from plano.upstreams.attempts import RetryBudget
 from plano.upstreams.candidate import Candidates
+
+if TYPE_CHECKING:
+    from plano.functions.endpoints import Endpoints
 
 TICK_S = 0.05  # how exactly deadlines of requests are kept
 SWEEP_S = 5.0  # how exactly idle connections to upstreams are closed
@@ -34,6 +38,7 @@ class Frontend:
         self.candidates = Candidates(plan)
         self.filters = Filters(plan.filters, plan.tls_ca_path)
         self.inference = InferenceClient(plan.inference.addresses, plan.inference.curve)
+        self.endpoints: Endpoints | None = None  # of prompt targets, where a listener serves them
         self.exchanges: DeadlineTable[Exchange] = DeadlineTable(TICK_S)
         self.retries = RetryBudget()
         self.recorder = Recorder(index, telemetry_address, self.gauges)
@@ -77,6 +82,8 @@ class Frontend:
             await pool.close()
         await self.inference.close()
         await self.filters.close()
+        if self.endpoints is not None:
+            await self.endpoints.close()
         await asyncio.sleep(0)  # let connections that were cut write their records
         self.recorder.close()
 
@@ -117,4 +124,18 @@ class Frontend:
 def _make_listener(frontend: Frontend, plan: ListenerPlan) -> Listener:
     if plan.type == "model":
         return ModelListener(frontend, plan)
+    if plan.serves_targets:
+        return _make_prompt_listener(frontend, plan)
     return AgentListener(frontend, plan) if plan.agents else Listener(frontend, plan)
+
+
+def _make_prompt_listener(frontend: Frontend, plan: ListenerPlan) -> Listener:
+    # Imported here: what prompt targets need (aiohttp, jsonschema) is memory that other frontends do without.
+    from plano.frontends.prompt import PromptListener
+    from plano.functions.endpoints import Endpoints
+
+    endpoints = frontend.endpoints
+    if endpoints is None:
+        calls = [target.call for target in frontend.plan.targets if target.call is not None]
+        endpoints = frontend.endpoints = Endpoints(calls, frontend.plan.tls_ca_path)
+    return PromptListener(frontend, plan, endpoints)
