@@ -37,6 +37,7 @@ _TYPES: Final[dict[str, dict[str, Any]]] = {
     "set": {"type": "array", "uniqueItems": True},
     "dict": {"type": "object"},
 }
+JSON_TYPES: Final = frozenset({"integer", "number", "boolean", "string", "array", "object"})
 _CREDENTIALS: Final = frozenset({"authorization", "x-api-key"})
 
 
@@ -83,6 +84,12 @@ def serves_targets(config: PlanoFile, listener: Listener) -> bool:
     return listener.type == "agent" and bool(config.prompt_targets) and "prompt" not in declared
 
 
+def describes_type(name: str) -> bool:
+    """Is this a type of Python or JSON Schema that a parameter may have?"""
+    kind = name.strip().lower()
+    return kind in _TYPES or kind in JSON_TYPES
+
+
 def compile_targets(config: PlanoFile) -> tuple[TargetPlan, ...]:
     """All prompt targets of the file."""
     return tuple(
@@ -125,7 +132,8 @@ def _compile_agent(agent: Agent) -> ProviderPlan:
 
 
 def _compile_parameter(parameter: Parameter) -> ParameterPlan:
-    schema: dict[str, Any] = dict(_TYPES.get(parameter.type, {"type": parameter.type}))
+    kind = parameter.type.strip().lower()
+    schema: dict[str, Any] = dict(_TYPES.get(kind, {"type": kind if kind in JSON_TYPES else "string"}))
     schema["description"] = parameter.description
     for key in ("enum", "format", "items", "default"):
         value = getattr(parameter, key)

@@ -75,8 +75,9 @@ def _compile_roles(config: PlanoFile, names: ModelNames, idle: Literal["auto", "
     """`idle` is the engine of a role that the file neither mentions nor needs. Beside frontends that is the embedded
     one, for what clients may still ask for: nobody should wait for the download of a model that nothing uses."""
     section = config.inference or Inference()
-    types = {listener.type for _, listener in declared_listeners(config)}
-    needs_orchestrator = bool(config.routing_preferences) or "agent" in types
+    listeners = [listener for _, listener in declared_listeners(config)]
+    types = {listener.type for listener in listeners}
+    needs_orchestrator = bool(config.routing_preferences) or any(listener.agents for listener in listeners)
     orchestrator = _compile_role(section.orchestrator, RolePlan(engine="auto" if needs_orchestrator else idle))
     routing_model = find_routing_model(config)
     if routing_model is not None and names.find(routing_model) is not None:

@@ -126,9 +126,7 @@ def explain_target_failure(failed: TargetFailed) -> GatewayError:
     """The answer when the endpoint of a prompt target has failed: its own status where that is an error, and its own
     words (spec 6.2)."""
     status = failed.status if 400 <= failed.status <= 599 else 504 if failed.kind is FailureKind.TIMEOUT else 502
-    message = (
-        f"The prompt target {failed.target} failed: its endpoint {failed.endpoint} was called, but {failed.reason}."
-    )
+    message = f"The prompt target {failed.target} failed. Its endpoint {failed.endpoint} was called: {failed.reason}."
     if failed.body:
         message += f" It said: {failed.body[:MAX_SHOWN_REFUSAL]}"
     upstream = {

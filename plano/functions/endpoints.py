@@ -32,7 +32,8 @@ _REDIRECTS: Final = range(300, 400)
 
 
 class Endpoints:
-    """See the module. Needs no loop until the first call. Raises OSError and ssl.SSLError for a CA file that is none."""
+    """See the module. Needs a loop with the first call only. Raises OSError and ssl.SSLError for a CA file that is
+    none."""
 
     def __init__(self, calls: Sequence[TargetCallPlan], ca_path: str | None) -> None:
         encrypted = any(call.url.startswith("https:") for call in calls)

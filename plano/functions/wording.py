@@ -68,7 +68,7 @@ def compose_request(dialect: str, body: Json, system_prompt: str | None, context
     return composed
 
 
-# -- tools --------------------------------------------------------------------------------------------------------------
+# -- tools ------------------------------------------------------------------------------------------------------------
 
 
 def _without_tools(dialect: str, body: Json) -> Json:
@@ -119,7 +119,7 @@ def _kind_of(item: Any) -> Any:
     return item.get("type") if isinstance(item, dict) else None
 
 
-# -- context ------------------------------------------------------------------------------------------------------------
+# -- context ----------------------------------------------------------------------------------------------------------
 
 
 def _add_context(dialect: str, body: Json, context: str) -> Json:
@@ -144,7 +144,7 @@ def _extend(content: Any, context: str, dialect: str) -> Any:
     return [*parts, {"type": "input_text" if dialect == "responses" else "text", "text": context.lstrip("\n")}]
 
 
-# -- system prompt ------------------------------------------------------------------------------------------------------
+# -- system prompt ----------------------------------------------------------------------------------------------------
 
 
 def _add_system_prompt(dialect: str, body: Json, prompt: str) -> Json:
