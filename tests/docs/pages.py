@@ -14,6 +14,7 @@ PAGES = (
     "docs/operations.md",
     "docs/inference.md",
     "docs/routing.md",
+    "docs/targets.md",
 )
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
