@@ -15,8 +15,6 @@ from plano.config.schema.file import PlanoFile
 
 # Sections that are read and checked, but that nothing acts on yet. A feature that lands takes its section out.
 UNSERVED = (
-    "agents",
-    "filters",
     "endpoints",
     "prompt_targets",
     "model_metrics_sources",
@@ -89,10 +87,8 @@ def _check_unserved(file: PlanoFile) -> Iterator[Finding]:
         if policy is not None and policy.prefer != "none":
             unserved.append(f"`prefer: {policy.prefer}` of preference `{preference.name}`")
     for _, listener in declared_listeners(file):
-        if listener.type != "model":
+        if listener.type == "prompt":
             unserved.append(f"{listener.type} listener `{listener.name}`")
-        elif listener.filters or listener.output_filters:
-            unserved.append(f"the filters of listener `{listener.name}`")
         if listener.tls is not None:
             unserved.append(f"tls of listener `{listener.name}`")
     if unserved:

@@ -109,6 +109,7 @@ def _compile_listener(config: PlanoFile, path: Path, listener: Listener) -> List
         timeout_s=listener.timeout or DEFAULT_TIMEOUTS_S[listener.type],
         agents=compile_agents(config, listener),
         execution=listener.execution,
+        writer=listener.writer,
         input_filters=tuple(listener.filters),
         output_filters=tuple(listener.output_filters or ()),
     )

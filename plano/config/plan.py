@@ -113,6 +113,7 @@ class ListenerPlan:
     jailbreak_message: str | None = None
     agents: tuple[AgentPlan, ...] = ()
     execution: Literal["sequential", "parallel"] = "sequential"
+    writer: Literal["last_agent", "default_model"] = "last_agent"
     input_filters: tuple[str, ...] = ()
     output_filters: tuple[str, ...] = ()
 

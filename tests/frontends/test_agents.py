@@ -22,12 +22,13 @@ from plano.config.plan import (
 )
 from tests.frontends.client import Response, chat_body, chat_request, render_request
 from tests.frontends.conftest import Connect, Serve
-from tests.frontends.plans import NO_RETRY, QUICK_RETRY, make_plan
+from tests.frontends.plans import NO_RETRY, QUICK_RETRY, make_plan, make_provider
 from tests.frontends.process import FrontendProcess
 from tests.frontends.records import RecordSocket
 from tests.frontends.tier import Tier
 from tests.frontends.upstream import CLOSE, Upstream, document, refusal, response, stream
 from tests.frontends.waiting import wait_until
+from tests.upstreams.plans import speak
 
 
 @pytest.fixture
@@ -212,8 +213,37 @@ async def test_parallel_agents_are_asked_at_once_and_the_last_writes(
     assert names == ["weather", "flight", None]
 
 
+async def test_the_default_model_may_write_from_the_agents_answers(
+    tier: Tier, upstream: Upstream, second_upstream: Upstream, serve: Serve, connect: Connect
+) -> None:
+    tier.route("weather", "hotel")
+    upstream.default = (document("from an agent"),)
+    model = make_provider(second_upstream.port, default=True, endpoints=speak("messages"))
+    second_upstream.default = (response("200 OK", json.dumps(MESSAGE)),)
+    agents = [agent(name, upstream.port) for name in ("weather", "hotel")]
+    plan = plan_for(tier, *agents, execution="parallel")
+    (listener,) = plan.listeners
+    plan = replace(plan, listeners=(replace(listener, writer="default_model"),), providers=(model,))
+    said = await ask(connect, serve(plan), chat_request("whatever"))
+    assert said.json["choices"][0]["message"]["content"] == "All in all."
+    assert len(upstream.received) == 2
+    sent = second_upstream.received[0].json
+    assert sent["model"] == "one"
+    assert json.dumps(sent["messages"]).count("from an agent") == 2
+
+
 # -- failures ---------------------------------------------------------------------------------------------------------
 
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "one",
+    "content": [{"type": "text", "text": "All in all."}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
 BROKEN = {
     "status": ((refusal("503 Unavailable"),), 503),
     "own status": ((refusal("422 Unprocessable"),), 422),
