@@ -63,12 +63,12 @@ class Outcome(NamedTuple):
         return bool(self.answer.candidates) and self.answer.candidates[0] == self.case.tool
 
 
-def read_cases(distractors: int = DISTRACTORS, seed: int = 7) -> Iterator[Case]:
-    """The cases, each with its own tools and `distractors` others, in an order that depends on the seed alone."""
-    described = json.loads((DATA / "function_tools.json").read_text(encoding="utf-8"))
-    tools = {name: Tool(name, tool["description"], tool["parameters"]) for name, tool in described.items()}
+def read_cases(name: str, distractors: int, seed: int = 7) -> Iterator[Case]:
+    """The cases of the set `name`, each with its own tools and `distractors` others; the seed alone decides which."""
+    described = json.loads((DATA / f"{name}_tools.json").read_text(encoding="utf-8"))
+    tools = {key: Tool(key, tool["description"], tool["parameters"]) for key, tool in described.items()}
     draw = random.Random(seed)
-    with (DATA / "function_cases.jsonl").open(encoding="utf-8") as lines:
+    with (DATA / f"{name}_cases.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
             case = json.loads(line)
             names = case.get("tools") or [case["tool"]]
@@ -86,10 +86,10 @@ def read_cases(distractors: int = DISTRACTORS, seed: int = 7) -> Iterator[Case]:
             )
 
 
-def measure(role: EmbeddedFunction, distractors: int = DISTRACTORS) -> list[Outcome]:
-    """Every case put to `role`."""
+def measure(role: EmbeddedFunction, distractors: int = DISTRACTORS, name: str = "function") -> list[Outcome]:
+    """Every case of the set `name` put to `role`."""
     outcomes: list[Outcome] = []
-    for case in read_cases(distractors):
+    for case in read_cases(name, distractors):
         messages = [{"role": speaker, "content": text} for speaker, text in case.history]
         call = FunctionCall((*messages, {"role": "user", "content": case.text}), case.tools)
         began = time.perf_counter()

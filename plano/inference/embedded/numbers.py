@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import Final, NamedTuple
 
 from plano.inference.embedded.parameters import Parameter
@@ -18,6 +18,9 @@ _IMPOSSIBLE: Final = -1e9
 _CURRENCIES: Final = {"usd", "eur", "gbp", "jpy", "chf"}
 _MONEY: Final = {"amount", "price", "principal", "budget", "salary", "income", "money", "fee", "loan", "deposit"}
 _EXACT: Final = ({"second", "minute", "hour", "day", "week"}, {"month", "year"})
+_AS_FRACTION = re.compile(r"\b(?:decimal|fraction)\b|(?<![\d.])0\.\d|\bbetween 0 and 1\b", re.IGNORECASE)
+_ORDINAL = re.compile(r"[_-]?(?:\d+|one|two|three|first|second|third)[_-]?")
+_ROW = re.compile(r"\s*(?:,|(?:,\s*)?and|&|by|x|×)\s*")
 _BREAK = re.compile(r"[,;.:!?()\n]|\band\b|\bor\b", re.IGNORECASE)
 
 
@@ -33,6 +36,8 @@ def assign_numbers(text: str, numbers: Sequence[Span], parameters: Sequence[Para
     nothing = Assignment({}, ())
     if not numbers or not parameters or len(numbers) > MAX_NUMBERS or len(parameters) > 8:
         return nothing
+    if in_order := _in_order(text, numbers, parameters):
+        return in_order
     contexts = [_context(text, numbers, index) for index in range(len(numbers))]
     scores = [
         [_score(parameter, number, context) for number, context in zip(numbers, contexts, strict=True)]
@@ -53,13 +58,27 @@ def assign_numbers(text: str, numbers: Sequence[Span], parameters: Sequence[Para
     return Assignment(values, tuple(numbers[index] for index in sorted(chosen.values())))
 
 
+def _in_order(text: str, numbers: Sequence[Span], parameters: Sequence[Parameter]) -> Assignment | None:
+    """Numbers in a row for parameters that only their order tells apart (`num1` and `num2`, `a`, `b` and `c`)."""
+    alike = {_ORDINAL.sub("", parameter.name.lower()) for parameter in parameters}
+    letters = all(len(parameter.name) == 1 for parameter in parameters)
+    if not (letters or (len(alike) == 1 and "" not in alike)) or not all(p.required for p in parameters):
+        return None
+    gaps = [text[a.end : b.start] for a, b in pairwise(numbers)]
+    if len(parameters) < 2 or len(numbers) != len(parameters) or not all(map(_ROW.fullmatch, gaps)):
+        return None
+    values = {p.name: convert(p, number) for p, number in zip(parameters, numbers, strict=True)}
+    whole = {name: value for name, value in values.items() if value is not None}
+    return Assignment(whole, tuple(numbers)) if len(whole) == len(values) else None
+
+
 def convert(parameter: Parameter, number: Span) -> int | float | None:
     """The number in the unit and type that the parameter wants; None where that is uncertain."""
     value = float(number.value) if isinstance(number.value, int | float) else 0.0
-    if number.unit == "percent" and "percent" not in parameter.units:
-        if not re.search(r"\b(?:decimal|fraction)\b|\b0\.\d", parameter.description.lower()):
-            return None
-        value /= 100
+    if number.unit == "percent" and _AS_FRACTION.search(parameter.description):
+        value = round(value / 100, 9)
+    elif number.unit == "percent" and "percent" not in parameter.units:
+        return None
     elif number.unit and parameter.units and number.unit not in parameter.units:
         target = next((unit for unit in parameter.units if _convertible(number.unit, unit)), None)
         if target is None:
@@ -126,8 +145,8 @@ def _score(parameter: Parameter, number: Span, context: list[tuple[str, float]])
             score += 2.0
         elif parameter.units:
             score += 1.5  # converted
-        elif UNITS.get(number.unit, ("",))[0] in _CURRENCIES:
-            score += 1.0 if parameter.names & _MONEY else -1.0
+        elif UNITS.get(number.unit, ("",))[0] in _CURRENCIES and parameter.names & _MONEY:
+            score += 1.0
         elif "age" in parameter.names and number.unit == "year":
             score += 2.0
         elif score <= 0:

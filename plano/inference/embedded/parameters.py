@@ -22,6 +22,7 @@ class Want(StrEnum):
     NUMBERS = "numbers"
     BOOLEAN = "boolean"
     DATE = "date"
+    TIME = "time"  # of a day, as HH:MM
     EMAIL = "email"
     URL = "url"
     PLACE = "place"
@@ -32,8 +33,8 @@ class Want(StrEnum):
 
 
 _EMAIL: Final = {"email", "mail"}
-_URL: Final = {"url", "uri", "link", "website", "webpage"}
-_PLACE: Final = {"city", "town", "location", "place", "country", "origin", "destination", "state"}
+_URL: Final = {"url", "uri", "link", "website", "webpage", "domain", "host", "hostname"}
+_PLACE: Final = {"city", "town", "location", "place", "country", "origin", "destination", "state", "station", "airport"}
 _IDENTIFIER: Final = {"id", "identifier", "number", "code", "reference", "sku", "digit", "serial", "zip", "zipcode"}
 _TICKER: Final = {"ticker", "symbol"}
 _FROM: Final = {"from", "origin", "source", "start", "departure", "begin", "in", "first"}
@@ -120,6 +121,8 @@ def _want(kind: str, schema: Json, names: frozenset[str], description: str, memb
         return Want.URL
     if form == "date" or "date" in names or re.search(r"\bdate\b|y{4}[-/]m|m[-/]d", about):
         return Want.DATE
+    if form == "time" or re.search(r"\bhh:mm\b(?!:)", about):
+        return Want.TIME
     if names & _TICKER:
         return Want.TICKER
     if names & _IDENTIFIER or re.match(r"(?:the )?(?:unique )?(?:last \w+ )?(?:id|identifier|number|digits)\b", about):

@@ -71,6 +71,7 @@ class _Filler:
         self._fill_alike(Want.URL, Kind.URL, lambda parameter, span: span.value)
         self._fill_alike(Want.EMAIL, Kind.EMAIL, lambda parameter, span: span.value)
         self._fill_alike(Want.DATE, Kind.DATE, self._dated)
+        self._fill_alike(Want.TIME, Kind.TIME, lambda parameter, span: span.value)
         self._fill_lists()
         self._fill_identifiers()
         self._fill_numbers()
@@ -305,7 +306,7 @@ class _Filler:
             if negated := _NEGATED.search(before):
                 self._arguments[parameter.name] = False
                 first = negated.start()
-            elif _AFFIRMED.search(before) or (own & {"force"}):
+            elif _AFFIRMED.search(before) or own & {"force"} or all(m.group().endswith("ly") for m in mentions):
                 self._arguments[parameter.name] = True
             else:
                 self._unsure.add(parameter.name)
@@ -336,13 +337,21 @@ class _Filler:
         self._taken.append((span.start, span.end))
 
     def _take(self, start: int, end: int) -> None:
-        """A part of the text is explained; names inside it are no longer free, and units of numbers stay where they
-        are."""
+        """A part of the text is explained: names and the like within it are no longer free. Numbers are, for it may be
+        just their unit that was meant."""
         self._taken.append((start, end))
-        self._free = [s for s in self._free if not (s.kind is Kind.NAME and start <= s.start and s.end <= end)]
+        self._free = [
+            s for s in self._free if not (s.kind in (Kind.NAME, Kind.UNREAD) and start <= s.start and s.end <= end)
+        ]
 
     def _askable(self, missing: Sequence[str]) -> tuple[str, ...]:
-        kinds = {Want.NUMBER: Kind.NUMBER, Want.DATE: Kind.DATE, Want.EMAIL: Kind.EMAIL, Want.URL: Kind.URL}
+        kinds = {
+            Want.NUMBER: Kind.NUMBER,
+            Want.DATE: Kind.DATE,
+            Want.TIME: Kind.TIME,
+            Want.EMAIL: Kind.EMAIL,
+            Want.URL: Kind.URL,
+        }
         kinds |= {Want.IDENTIFIER: Kind.IDENTIFIER, Want.PLACE: Kind.NAME, Want.TICKER: Kind.NAME}
         asked: list[str] = []
         if self._left(Kind.UNREAD):

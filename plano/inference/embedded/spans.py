@@ -18,6 +18,7 @@ class Kind(StrEnum):
     URL = "url"
     EMAIL = "email"
     DATE = "date"
+    TIME = "time"  # of a day, HH:MM
     UNREAD = "unread"  # a value that only a clock, or more of a grammar than this, could read: "tomorrow", "2d8"
     IDENTIFIER = "identifier"
     NUMBER = "number"
@@ -139,6 +140,8 @@ _FORMS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
             rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<n>{_MONTH}),?\s+(?P<y>\d{{4}})\b", re.IGNORECASE
         ),
     ),
+    (Kind.TIME, re.compile(r"(?<![\w:.])(?P<h>\d{1,2})(?::(?P<i>\d{2}))?\s?(?P<a>[ap])\.?m\b\.?", re.IGNORECASE)),
+    (Kind.TIME, re.compile(r"(?<![\w:.])(?P<h>\d{1,2}):(?P<i>\d{2})(?![\w:])")),
     (
         Kind.UNREAD,
         re.compile(
@@ -219,6 +222,13 @@ def _value(kind: Kind, match: re.Match[str]) -> str | date | None:
             return date(int(groups["y"]), int(month), int(groups["d"]))
         except ValueError:
             return None
+    if kind is Kind.TIME:
+        hour, minute = int(groups["h"]), int(groups.get("i", "0"))
+        if half := groups.get("a"):
+            if not 1 <= hour <= 12:
+                return None
+            hour = hour % 12 + 12 * (half.lower() == "p")
+        return f"{hour:02}:{minute:02}" if hour < 24 and minute < 60 else None
     return next(iter(groups.values()), match.group()).strip()
 
 

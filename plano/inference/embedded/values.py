@@ -10,7 +10,7 @@ from plano.inference.embedded.parameters import Parameter
 from plano.inference.embedded.spans import CANONICAL, Span
 from plano.inference.embedded.vocabulary import COUNTRIES
 
-_SHORT_MEMBERS: Final = {"on", "in", "to", "no", "yes", "all", "any", "none", "other", "a", "an", "the", "us", "it", "is"}
+_SHORT_MEMBERS: Final = {"on", "in", "to", "no", "yes", "all", "any", "none", "other", "a", "an", "the", "us", "it"}
 _SWITCHED: Final = r"(?:turn(?:ed)?|switch(?:ed)?|put|power(?:ed)?|lights?)\b(?:\s+\w+){0,4}?\s+"
 _DATE_FORMS: Final = (
     ("YYYY-MM-DD", "%Y-%m-%d"),

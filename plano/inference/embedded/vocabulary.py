@@ -57,7 +57,7 @@ STOPWORDS: Final = frozenset(_STOPWORDS.split())
 
 _ASKING = """
 search status latest current today's right quick quickly turn put set place last past four digit digits id yet someone
-person say per ending number
+person say per ending number left
 """
 ASKING: Final = frozenset(_ASKING.split())
 """Words of requests that change nothing about what is wanted, but may be a tool's own words."""
