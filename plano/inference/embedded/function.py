@@ -46,11 +46,10 @@ class EmbeddedFunction:
     """`relevance` is the score from which a tool may be called, `margin` by how much it has to lead the next one, both
     on the scale of the ranker with the words in common added (see `_shared`)."""
 
-    def __init__(self, ranker: Ranker, relevance: float = 0.45, margin: float = 0.06, unread: int = 0) -> None:
+    def __init__(self, ranker: Ranker, relevance: float = 0.45, margin: float = 0.06) -> None:
         self._ranker = ranker
         self._relevance = relevance
         self._margin = margin
-        self._unread = unread
 
     def answer(self, call: FunctionCall) -> FunctionAnswer:
         """One of the three outcomes. Raises BadCall when the parameters of the tool meant are no JSON Schema."""
@@ -62,20 +61,24 @@ class EmbeddedFunction:
         candidates = tuple(item.tool.name for item in ranked[:CANDIDATES])
         undecided = FunctionAnswer("none", candidates=candidates)
         best = ranked[0]
-        certain = best.score >= self._relevance and (len(ranked) == 1 or best.score - ranked[1].score >= self._margin)
+        certain = (
+            bool(content_stems(text))
+            and best.score >= self._relevance
+            and (len(ranked) == 1 or best.score - ranked[1].score >= self._margin)
+        )
         if not certain or len(text.split()) > MAX_WORDS or _NOT_TO_BE_DONE.search(text):
             return undecided
         filling = _with_reply(best.tool, text, reply) if reply else fill(best.tool, text)
-        if not filling.missing:
-            checked = check_arguments(best.tool, filling.arguments)
-            if len(filling.unread) <= self._unread and not checked.missing and not checked.problems:
-                return FunctionAnswer(
-                    "calls", calls=(ToolCall(best.tool.name, checked.arguments),), candidates=candidates
-                )
+        if filling.unread:
             return undecided
-        if filling.missing == filling.askable:
+        if filling.missing:
+            if filling.missing != filling.askable:
+                return undecided
             return FunctionAnswer("clarify", question=question_for(best.tool, filling.missing), candidates=candidates)
-        return undecided
+        checked = check_arguments(best.tool, filling.arguments)
+        if checked.missing or checked.problems:
+            return undecided
+        return FunctionAnswer("calls", calls=(ToolCall(best.tool.name, checked.arguments),), candidates=candidates)
 
     def rank(self, text: str, tools: Sequence[Tool]) -> list[Ranked]:
         """The tools, the most fitting first."""
