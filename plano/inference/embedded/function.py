@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from plano.inference.calls import FunctionAnswer, FunctionCall, Tool, ToolCall
 from plano.inference.embedded.slots import Filling, fill
-from plano.inference.embedded.vocabulary import content_stems, words_of
+from plano.inference.embedded.vocabulary import content_stems, stem, wishes_of, words_of
 from plano.inference.roles.arguments import check_arguments
 from plano.inference.roles.function import question_for
 from plano.inference.roles.transcript import plain_messages
@@ -46,7 +46,7 @@ class EmbeddedFunction:
     """`relevance` is the score from which a tool may be called, `margin` by how much it has to lead the next one, both
     on the scale of the ranker with the words in common added (see `_shared`)."""
 
-    def __init__(self, ranker: Ranker, relevance: float = 0.45, margin: float = 0.06) -> None:
+    def __init__(self, ranker: Ranker, relevance: float = 0.4, margin: float = 0.05) -> None:
         self._ranker = ranker
         self._relevance = relevance
         self._margin = margin
@@ -67,6 +67,9 @@ class EmbeddedFunction:
             and (len(ranked) == 1 or best.score - ranked[1].score >= self._margin)
         )
         if not certain or len(text.split()) > MAX_WORDS or _NOT_TO_BE_DONE.search(text):
+            return undecided
+        wishes = wishes_of(best.tool.name)
+        if wishes and not wishes & set(map(stem, words_of(text))):
             return undecided
         filling = _with_reply(best.tool, text, reply) if reply else fill(best.tool, text)
         if filling.unread:

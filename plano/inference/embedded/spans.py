@@ -192,7 +192,9 @@ def find_spans(text: str) -> list[Span]:
     for kind, form in _FORMS:
         for match in form.finditer(rest):
             value = _value(kind, match)
-            if value is not None:
+            if value is None:  # the 31st of February
+                spans.append(Span(Kind.UNREAD, match.start(), match.end(), match.group()))
+            else:
                 spans.append(Span(kind, match.start(), match.end(), value))
         rest = _blank(rest, spans)
     spans += _numbers(rest)

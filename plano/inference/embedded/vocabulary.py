@@ -62,6 +62,45 @@ person say per ending number left
 ASKING: Final = frozenset(_ASKING.split())
 """Words of requests that change nothing about what is wanted, but may be a tool's own words."""
 
+_EFFECTS = """
+cancel terminate end stop
+delete remove erase drop
+block freeze lock disable deactivate stolen lost
+reboot restart reset
+reset forgot forgotten recover
+close resolve
+create open new add put schedule make need set write file
+add put append include
+send write email mail message text forward
+transfer send pay wire
+pay settle
+buy purchase order place get
+sell
+book reserve need want
+set make change turn adjust put start increase decrease raise lower
+switch turn put lights
+update change edit modify rename
+scale resize
+start launch begin run set
+submit file report
+file report flooded stolen damaged
+request need want ask
+restart reboot
+deploy roll
+approve accept confirm
+refund return
+upgrade downgrade
+subscribe unsubscribe
+register sign
+share post publish
+play
+"""
+EFFECTS: Final = tuple(frozenset(line.split()) for line in _EFFECTS.strip().splitlines())
+"""Verbs of tools that change something, each line the words of one wish. The first one is the tool's."""
+
+_EFFECT_LINES: Final = tuple(line.split() for line in _EFFECTS.strip().splitlines())
+"""Verbs of tools that change something: the tool's own, and behind it the words in which people wish for it."""
+
 _LANGUAGES = """
 english french german spanish italian portuguese dutch russian chinese mandarin japanese korean arabic hindi greek
 turkish polish swedish danish norwegian finnish latin hebrew thai vietnamese indian mexican american british
@@ -127,3 +166,10 @@ def stem(word: str) -> str:
 def content_stems(text: str) -> set[str]:
     """The stems of the words that say something."""
     return {stem(word) for word in words_of(text) if word not in STOPWORDS and len(word) > 1}
+
+
+def wishes_of(name: str) -> set[str]:
+    """The words one of which a request must hold for a tool of this name to be called, empty when the tool changes
+    nothing: nobody's order is cancelled because it was asked about."""
+    parts = words_of(name.replace(".", " "))
+    return {stem(word) for line in _EFFECT_LINES if line[0] in parts for word in line}
