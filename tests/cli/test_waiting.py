@@ -40,6 +40,6 @@ def test_a_log_gets_a_line_when_something_changes_and_now_and_then(capsys: pytes
 
 def test_a_quick_start_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     waiting = Waiting(Terminal())
-    waiting.show([loading(1.0)])
+    waiting.show([loading(1.0), {"name": "frontend 0", "state": "starting", "info": {}, "waited_s": 3.0}])
     waiting.end()
     assert capsys.readouterr().out == ""
