@@ -22,6 +22,7 @@ from plano.config.plan import CurvePlan
 from plano.inference.figures import ClientFigures
 from plano.inference.places import look_up, split_addresses
 from plano.inference.replicas import Replica
+from plano.inference.sockets import checked_server_key
 from plano.inference.wheel import DeadlineWheel
 from plano.inference.wire import MAX_DEADLINE_MS, Answer, Malformed, Status, pack_call
 
@@ -104,6 +105,8 @@ class InferenceClient:
     ) -> None:
         self._literal, self._names = split_addresses(addresses)
         self._curve = curve
+        if curve is not None and any(address.startswith("tcp://") for address in addresses):
+            checked_server_key(curve)
         self._policy = policy
         self._replicas: dict[str, Replica] = {}
         self._by_role: dict[str, list[Replica]] = {}

@@ -152,12 +152,18 @@ def set_server_keys(socket: zmq.Socket[bytes], curve: CurvePlan) -> None:
 
 def set_client_keys(socket: zmq.Socket[bytes], curve: CurvePlan) -> None:
     """Raises ValueError for keys that are none, and without the server's."""
+    server_key = checked_server_key(curve)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.public_key.encode())
+    socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret_key.encode())
+    socket.setsockopt(zmq.CURVE_SERVERKEY, server_key)
+
+
+def checked_server_key(curve: CurvePlan) -> bytes:
+    """What a caller needs to know of the server. Raises ValueError for keys that are none, its own included."""
     if not curve.server_public_key:
         raise ValueError("the public key of the inference process is missing (curve.server_public_key)")
     _check_pair(curve)
-    socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.public_key.encode())
-    socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret_key.encode())
-    socket.setsockopt(zmq.CURVE_SERVERKEY, checked_key(curve.server_public_key))
+    return checked_key(curve.server_public_key)
 
 
 def checked_key(key: str) -> bytes:

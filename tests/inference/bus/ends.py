@@ -50,7 +50,7 @@ class ParkedEngine(Engine):
     def submit(self, jobs: Sequence[Job]) -> None:
         self.batches.append(list(jobs))
         for job in jobs:
-            job.on_cancel = lambda job=job: self.cancelled.append(job)  # type: ignore[misc]
+            job.on_cancel = lambda job=job: self.cancelled.append(job)
 
     def check(self) -> str | None:
         return self.broken
