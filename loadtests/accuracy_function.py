@@ -100,6 +100,22 @@ def measure(role: EmbeddedFunction, distractors: int = DISTRACTORS, name: str = 
     return outcomes
 
 
+def measure_all(role: EmbeddedFunction) -> Iterator[tuple[str, list[Outcome]]]:
+    """Every set, with the right tool alone and among others: what was measured, and the outcomes."""
+    for name in SETS:
+        for distractors in (0, DISTRACTORS):
+            title = f"`{name}`, {1 + distractors} tools per request (irrelevant ones: as they are)"
+            yield title, measure(role, distractors, name)
+
+
+def report() -> str:
+    """All tables as Markdown, for the page of measurements."""
+    role = EmbeddedFunction(load_ranker())
+    return "\n\n".join(
+        f"{title}\n\n{tabulate(outcomes)}\n\n{latency(outcomes)}" for title, outcomes in measure_all(role)
+    )
+
+
 def tabulate(outcomes: list[Outcome]) -> str:
     """A Markdown table, one line per kind of case."""
     lines = [f"| cases | {' | '.join(COLUMNS)} |", "|---|" + "--:|" * len(COLUMNS)]
@@ -141,11 +157,8 @@ def main() -> None:
     parser.add_argument("--wrong", action="store_true", help="list every wrong call")
     options = parser.parse_args()
     role = EmbeddedFunction(load_ranker())
-    for name, distractors in ((name, distractors) for name in SETS for distractors in (0, DISTRACTORS)):
-        outcomes = measure(role, distractors, name)
-        print(f"\n{name}, {1 + distractors} tools per request (irrelevant: as they are)\n")
-        print(tabulate(outcomes))
-        print(f"\n{latency(outcomes)}")
+    for title, outcomes in measure_all(role):
+        print(f"\n{title}\n\n{tabulate(outcomes)}\n\n{latency(outcomes)}")
         if options.wrong:
             for outcome in outcomes:
                 if outcome.wrong:

@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from plano.inference.calls import FunctionAnswer, FunctionCall, Tool, ToolCall
+from plano.inference.embedded.parameters import read_parameters, words_about
 from plano.inference.embedded.slots import Filling, fill
+from plano.inference.embedded.spans import MAX_CHARS
 from plano.inference.embedded.vocabulary import content_stems, stem, wishes_of, words_of
 from plano.inference.roles.arguments import check_arguments
 from plano.inference.roles.function import question_for
@@ -22,6 +24,8 @@ from plano.inference.roles.transcript import plain_messages
 Json = dict[str, Any]
 
 CANDIDATES: Final = 3
+_EXPLAINED_SHARE: Final = 0.3  # weight of the words in common beside the meaning (measured on the development cases)
+_RANKED_CHARS: Final = 2_000  # of a request: what is ranked by
 MAX_WORDS: Final = 60  # of a request that is answered by rules
 
 _NOT_TO_BE_DONE: Final = re.compile(
@@ -44,9 +48,9 @@ class Ranked(NamedTuple):
 
 class EmbeddedFunction:
     """`relevance` is the score from which a tool may be called, `margin` by how much it has to lead the next one, both
-    on the scale of the ranker with the words in common added (see `_shared`)."""
+    on the scale of the ranker with the words that a tool explains added."""
 
-    def __init__(self, ranker: Ranker, relevance: float = 0.4, margin: float = 0.05) -> None:
+    def __init__(self, ranker: Ranker, relevance: float = 0.5, margin: float = 0.05) -> None:
         self._ranker = ranker
         self._relevance = relevance
         self._margin = margin
@@ -57,22 +61,18 @@ class EmbeddedFunction:
         if request is None:
             return FunctionAnswer("none")
         text, reply = request
-        ranked = self.rank(text, call.tools)
+        ranked = self.rank(text[:_RANKED_CHARS], call.tools)
         candidates = tuple(item.tool.name for item in ranked[:CANDIDATES])
         undecided = FunctionAnswer("none", candidates=candidates)
         best = ranked[0]
-        certain = (
-            bool(content_stems(text))
-            and best.score >= self._relevance
-            and (len(ranked) == 1 or best.score - ranked[1].score >= self._margin)
-        )
-        if not certain or len(text.split()) > MAX_WORDS or _NOT_TO_BE_DONE.search(text):
+        certain = best.score >= self._relevance and (len(ranked) == 1 or best.score - ranked[1].score >= self._margin)
+        if not certain or len(text) > MAX_CHARS or len(text.split()) > MAX_WORDS or _NOT_TO_BE_DONE.search(text):
             return undecided
         wishes = wishes_of(best.tool.name)
         if wishes and not wishes & set(map(stem, words_of(text))):
             return undecided
         filling = _with_reply(best.tool, text, reply) if reply else fill(best.tool, text)
-        if filling.unread:
+        if filling.unread or not content_stems(text):
             return undecided
         if filling.missing:
             if filling.missing != filling.askable:
@@ -89,7 +89,7 @@ class EmbeddedFunction:
         scores = self._ranker.rank(text, texts)
         said = content_stems(text)
         ranked = [
-            Ranked(tool, score + 0.3 * _shared(said, tool.name, tool.description))
+            Ranked(tool, score + _EXPLAINED_SHARE * _explained(said, tool))
             for tool, score in zip(tools, scores, strict=True)
         ]
         return sorted(ranked, key=lambda item: -item.score)
@@ -159,16 +159,6 @@ def _parameters_text(tool: Tool) -> str:
     return ", ".join(" ".join(words_of(name)) for name in properties)
 
 
-def _shared(said: set[str], name: str, description: str) -> float:
-    """The share of a tool's own words, first of all those of its name, that the request uses."""
-    named = _stems(name.replace(".", " "))
-    described = _stems(description) - named
-    if not said or not named:
-        return 0.0
-    share = len(said & named) / len(named)
-    return 0.7 * share + 0.3 * (len(said & described) / len(described) if described else share)
-
-
-@lru_cache(maxsize=1_024)
-def _stems(text: str) -> frozenset[str]:
-    return frozenset(content_stems(text))
+def _explained(said: set[str], tool: Tool) -> float:
+    """The share of a request's words that the tool uses of itself, its parameters' names and choices included."""
+    return len(said & words_about(tool.name, tool.description, read_parameters(tool))) / len(said) if said else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,15 +66,23 @@ class Parameter:
 
 def read_parameters(tool: Tool) -> tuple[Parameter, ...]:
     """The parameters of a tool, in their order."""
-    properties = tool.parameters.get("properties")
-    required = tool.parameters.get("required")
+    try:
+        return _read_schema(json.dumps(tool.parameters))
+    except (TypeError, ValueError, RecursionError):
+        return ()  # no JSON: whoever validates the arguments says so
+
+
+@lru_cache(maxsize=1_024)
+def _read_schema(parameters: str) -> tuple[Parameter, ...]:
+    schema = json.loads(parameters)
+    properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, dict):
         return ()
     wanted = (
         frozenset(name for name in required if isinstance(name, str)) if isinstance(required, list) else frozenset()
     )
     return tuple(
-        _read(name, schema if isinstance(schema, dict) else {}, name in wanted) for name, schema in properties.items()
+        _read(name, part if isinstance(part, dict) else {}, name in wanted) for name, part in properties.items()
     )
 
 

@@ -10,7 +10,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-MAX_CHARS: Final = 4_000  # of a text; no request that rules can understand is longer
+MAX_CHARS: Final = 800  # of a text; no request that rules can understand is longer, and the forms are quadratic
 
 
 class Kind(StrEnum):
