@@ -87,7 +87,10 @@ def _run(config: Path | None, settings: Settings) -> int:
         waiting.end()
         _show_ready(terminal, settings, plan, info)
 
-    return run_cluster(spec, announce, waiting.show)
+    try:
+        return run_cluster(spec, announce, waiting.show)
+    finally:
+        waiting.end()
 
 
 def _prepare(config: Path | None, settings: Settings) -> tuple[ClusterPlan, Path | None]:

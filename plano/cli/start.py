@@ -89,7 +89,10 @@ def _run(prepared: Prepared, settings: Settings) -> int:
         waiting.end()
         show_ready(terminal, prepared, settings, info)
 
-    return run_cluster(cluster_spec(prepared, settings), announce, waiting.show)
+    try:
+        return run_cluster(cluster_spec(prepared, settings), announce, waiting.show)
+    finally:
+        waiting.end()
 
 
 def cluster_spec(prepared: Prepared, settings: Settings) -> ClusterSpec:

@@ -42,6 +42,7 @@ class Waiting:
         """Nothing is waited for any more."""
         if self._shown and self._terminal.is_interactive:
             self._terminal.replace_line("")
+        self._shown = ""
 
 
 def describe(child: dict[str, Any]) -> str:
