@@ -9,6 +9,7 @@ from zmq.auth.asyncio import AsyncioAuthenticator
 
 from plano.config.plan import CurvePlan
 from plano.inference.sockets import (
+    ZAP_DOMAIN,
     checked_key,
     is_protected_place,
     set_bounds,
@@ -82,7 +83,7 @@ def _lock_up(
         return None
     authenticator = AsyncioAuthenticator(context)
     authenticator.start()
-    authenticator.configure_curve_callback("*", Admission(admitted))
+    authenticator.configure_curve_callback(ZAP_DOMAIN.decode(), Admission(admitted))
     return authenticator
 
 
