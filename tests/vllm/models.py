@@ -180,15 +180,16 @@ def build_classifier(folder: Path) -> Path:
     model = ModernBertForSequenceClassification(config)
     dice = random.Random(3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(60):
+    learnt = 0
+    for _ in range(500):
         texts, classes = [], []
         for _ in range(12):
-            words = (HARMLESS * dice.randint(1, 8)).split()
+            words = (HARMLESS * dice.randint(1, 8)).split()[dice.randint(0, 8) :]  # a window begins anywhere
             attacked = dice.random() < 0.5
             if attacked:
                 at = dice.randint(0, len(words))
                 words[at:at] = ATTACK.split()
-            texts.append(" ".join(words))
+            texts.append(" ".join(words) + dice.choice(("", " ")))
             classes.append(1 if attacked else 0)
         batch = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
         loss = model(
@@ -197,5 +198,8 @@ def build_classifier(folder: Path) -> Path:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    model.save_pretrained(folder)
-    return folder
+        learnt = learnt + 1 if float(loss.detach()) < 0.02 else 0
+        if learnt == 5:
+            model.save_pretrained(folder)
+            return folder
+    raise AssertionError("the tiny classifier has not learnt to tell an attack")
