@@ -23,8 +23,6 @@ from plano.inference.roles import function, orchestrator
 from tests.vllm.lessons import ATTACK, CONTEXT_TOKENS, FUNCTION_LESSONS, HARMLESS, ROUTE_LESSONS, ROUTES, TOOLS
 from tests.vllm.tokenizer import CHAT_SPECIALS, CLASSIFIER_SPECIALS, train_tokenizer
 
-STEPS = 90
-
 TEXT = (
     'You choose routes. {"route": ["code", "chat", "billing"]} {"route": []} <routes> </routes> <conversation>',
     '{"name": "get_weather", "description": "Weather of a city", "parameters": {"type": "object", "properties": {}}}',
@@ -85,16 +83,21 @@ def learn_by_heart(model: Qwen2ForCausalLM, samples: list[tuple[list[int], list[
         whole = torch.tensor(prompt + answer)
         ids[row, : len(whole)] = whole
         labels[row, len(prompt) : len(whole)] = whole[len(prompt) :]
+    # What has two answers cannot be learnt; the rest has to be.
+    undecided = torch.tensor([sum(prompt == other for other, _ in samples) > 1 for prompt, _ in samples])
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.0)
-    for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = 4e-3 * min(1.0, (step + 1) / 20, (STEPS - step) / 40)
-        loss = model(input_ids=ids, labels=labels).loss
+    for step in range(400):
+        optimizer.param_groups[0]["lr"] = 4e-3 * min(1.0, (step + 1) / 20, max(0.1, (120 - step) / 60))
+        logits = model(input_ids=ids).logits[:, :-1].transpose(1, 2)
+        losses = torch.nn.functional.cross_entropy(logits, labels[:, 1:], reduction="none")
+        of_rows = losses.sum(1) / (labels[:, 1:] != -100).sum(1)
+        if float(of_rows[~undecided].detach().max()) < 0.01:
+            return
         optimizer.zero_grad()
-        loss.backward()
+        of_rows.mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    if float(loss.detach()) > 0.1:
-        raise AssertionError(f"the tiny model has not learnt its lessons: loss {float(loss.detach()):.2f}")
+    raise AssertionError("the tiny model has not learnt its lessons")
 
 
 def lessons(prompts: Prompts) -> list[tuple[list[dict[str, str]], str, str]]:
