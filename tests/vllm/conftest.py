@@ -25,6 +25,7 @@ ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGI
 _SOURCES = (
     "tests/vllm/models.py",
     "tests/vllm/lessons.py",
+    "tests/vllm/tokenizer.py",
     "plano/inference/roles",
     "plano/inference/engines/vllm/prompts.py",
 )
