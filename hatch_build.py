@@ -49,6 +49,7 @@ HOT_PATH = (
     "plano/frontends/usage.py",
     "plano/frontends/verdicts.py",
     "plano/upstreams/attempts.py",
+    "plano/upstreams/breaker.py",
     "plano/upstreams/candidate.py",
     "plano/upstreams/connection.py",
     "plano/upstreams/failures.py",

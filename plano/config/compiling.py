@@ -23,7 +23,7 @@ from plano.config.problems import ConfigError, Path, Problem, render_path
 from plano.config.schema.file import PlanoFile
 from plano.config.schema.listeners import Listener
 from plano.config.schema.operations import Overrides
-from plano.config.schema.providers import ModelProvider, RetryPolicy
+from plano.config.schema.providers import CircuitBreaker, ModelProvider, RetryPolicy
 from plano.config.settings import Settings
 from plano.upstreams.catalogue import CatalogueEntry, find_provider, list_models, resolve_provider
 from plano.upstreams.quirks import PROVIDER_QUIRKS
@@ -101,6 +101,10 @@ def _compile_retry(policy: RetryPolicy | None, inherited: RetryPlan, names: Mode
         # Only one of the two may have been given: the other then makes room for it.
         base_s = policy.backoff.base or min(base_s, policy.backoff.max or base_s)
         max_s = policy.backoff.max or max(max_s, base_s)
+    breaker = policy.circuit_breaker or CircuitBreaker()
+    open_s, longest_s = inherited.breaker_open_s, inherited.breaker_max_open_s
+    open_s = breaker.open_for or min(open_s, breaker.max_open_for or open_s)
+    longest_s = breaker.max_open_for or max(longest_s, open_s)
     changes: dict[str, object] = {
         "attempts": policy.attempts,
         "statuses": None if policy.on_statuses is None else frozenset(policy.on_statuses),
@@ -110,6 +114,9 @@ def _compile_retry(policy: RetryPolicy | None, inherited: RetryPlan, names: Mode
         "per_try_timeout_s": policy.per_try_timeout,
         "first_token_timeout_s": policy.first_token_timeout,
         "idle_timeout_s": policy.idle_timeout,
+        "breaker_failures": breaker.failures,
+        "breaker_open_s": open_s,
+        "breaker_max_open_s": longest_s,
         "fallback_models": tuple(dict.fromkeys(names.canonical(name) for name in policy.fallback_models or ())),
     }
     return replace(inherited, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
