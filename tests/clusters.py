@@ -59,10 +59,8 @@ class ClusterProcess:
         self._config_text = config_text
         self._env = {**os.environ, **(env or {})}
         self._command = [
-            PLANO_CLUSTER,
-            "start",
-            str(self.folder / "plano.yaml"),
-            *("--workers", str(workers), "--admin", "127.0.0.1:0", "--run-dir", str(self.run_dir)),
+            *(PLANO_CLUSTER, *self._what_to_run(workers), str(self.folder / "plano.yaml")),
+            *("--admin", "127.0.0.1:0", "--run-dir", str(self.run_dir)),
             *arguments,
         ]
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,6 +69,9 @@ class ClusterProcess:
         except BaseException:
             self.close()
             raise
+
+    def _what_to_run(self, workers: int) -> tuple[str, ...]:
+        return ("start", "--workers", str(workers))
 
     def __enter__(self) -> Self:
         return self
@@ -209,6 +210,28 @@ class ClusterProcess:
             else:
                 return True
         return False
+
+
+class InferenceNode(ClusterProcess):
+    """`plano-cluster inference` on a free port of 127.0.0.1. `address` is what frontends are given."""
+
+    CONFIG = "version: v0.4.0\nlisteners: []\ninference: {guard: {engine: embedded}}\n"
+
+    def __init__(
+        self,
+        config_text: str = CONFIG,
+        env: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = ("--bind", "tcp://127.0.0.1:0"),
+    ) -> None:
+        super().__init__(config_text, env, arguments=arguments)
+
+    def _what_to_run(self, workers: int) -> tuple[str, ...]:
+        return ("inference",)
+
+    @property
+    def address(self) -> str:
+        """`tcp://127.0.0.1:PORT`."""
+        return str(self.info["inference"][0])
 
 
 def find_free_port() -> int:

@@ -104,6 +104,11 @@ class DemoProcess:
         """Give the next requests of a model these faults, one each; None is a normal answer."""
         self._control("POST", "/_demo/faults", {"model": model, "faults": list(faults)})
 
+    def queue_answers(self, model: str, *texts: str | None) -> None:
+        """Have a model say these texts, word for word, one for each of its next requests that has no fault; None is an
+        answer of its own."""
+        self._control("POST", "/_demo/answers", {"model": model, "answers": list(texts)})
+
     def clear_faults(self) -> None:
         """Forget every queued fault."""
         self._control("DELETE", "/_demo/faults")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from plano import __version__
+from plano.cli.inference import inference
+from plano.cli.keys import keys
 from plano.cli.models import models
 from plano.cli.schema import schema
 from plano.cli.start import start
@@ -27,7 +29,7 @@ def main() -> None:
     """
 
 
-for command in (start, stop, status, validate, models, schema):
+for command in (start, stop, status, inference, keys, validate, models, schema):
     main.add_command(command)
 
 

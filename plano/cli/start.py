@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from plano.cli.failures import reported
 from plano.cli.options import config_argument, run_dir_option
-from plano.cli.terminal import Terminal
+from plano.cli.terminal import Terminal, stop_hint
+from plano.cli.waiting import Waiting
 
 if TYPE_CHECKING:
     from plano.cli.preparation import Prepared
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 @config_argument
 @click.option("--workers", "-w", type=int, help="Frontend processes. Default: PLANO_WORKERS, else one per CPU core.")
 @click.option("--admin", metavar="HOST:PORT", help="Metrics and health. Default: PLANO_ADMIN, else 127.0.0.1:19901.")
+@click.option(
+    "--inference",
+    metavar="ADDRESS,...",
+    help="Inference processes elsewhere, tcp://HOST:PORT or ipc://PATH. Default: PLANO_INFERENCE, else the config's; "
+    "without any, one is started.",
+)
 @click.option("--demo", is_flag=True, help="Bring demo providers, send them requests and show what happens.")
 @click.option("--once", is_flag=True, help="With --demo: end when the requests are done; status 0 when all worked.")
 @click.option("--host", help="Address of the listener when there is no config file. Default: 127.0.0.1.")
@@ -37,6 +43,7 @@ def start(
     config: Path | None,
     workers: int | None,
     admin: str | None,
+    inference: str | None,
     demo: bool,
     once: bool,
     host: str | None,
@@ -58,7 +65,9 @@ def start(
     with reported():
         from plano.config.settings import load_settings
 
-        settings = load_settings(workers=workers, admin=admin, run_dir=run_dir, log_level=log_level)
+        settings = load_settings(
+            workers=workers, admin=admin, inference=inference, run_dir=run_dir, log_level=log_level
+        )
         if demo:
             from plano.cli.demo import run_demo
 
@@ -74,10 +83,13 @@ def _run(prepared: Prepared, settings: Settings) -> int:
     for warning in prepared.loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
 
+    waiting = Waiting(terminal)
+
     async def announce(info: ClusterInfo, stop: Callable[[], None]) -> None:
+        waiting.end()
         show_ready(terminal, prepared, settings, info)
 
-    return run_cluster(cluster_spec(prepared, settings), announce)
+    return run_cluster(cluster_spec(prepared, settings), announce, waiting.show)
 
 
 def cluster_spec(prepared: Prepared, settings: Settings) -> ClusterSpec:
@@ -97,10 +109,15 @@ def cluster_spec(prepared: Prepared, settings: Settings) -> ClusterSpec:
     )
 
 
-def run_cluster(spec: ClusterSpec, on_ready: Callable[[ClusterInfo, Callable[[], None]], Awaitable[None]]) -> int:
+def run_cluster(
+    spec: ClusterSpec,
+    on_ready: Callable[[ClusterInfo, Callable[[], None]], Awaitable[None]],
+    on_wait: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> int:
     """Turns this process into the supervisor. Returns the exit status; raises StartError.
 
-    `on_ready` gets the running cluster, and a function that stops it.
+    `on_ready` gets the running cluster, and a function that stops it; `on_wait`, every second until then, the children
+    that are awaited.
     """
     import setproctitle
 
@@ -111,7 +128,7 @@ def run_cluster(spec: ClusterSpec, on_ready: Callable[[ClusterInfo, Callable[[],
     configure_logging("supervisor", spec.log_level, spec.log_format)
 
     async def supervise() -> int:
-        supervisor = Supervisor(spec, lambda info: on_ready(info, supervisor.request_stop))
+        supervisor = Supervisor(spec, lambda info: on_ready(info, supervisor.request_stop), on_wait)
         return await supervisor.run()
 
     return asyncio.run(supervise())
@@ -129,8 +146,8 @@ def show_ready(terminal: Terminal, prepared: Prepared, settings: Settings, info:
     rows.append(("models", summarize_models(prepared.plan)))
     if prepared.is_zero_config:
         rows.extend(("keys" if not number else "", line) for number, line in enumerate(explain_keys(prepared.keys)))
+    if info.inference:
+        rows.append(("inference", ", ".join(info.inference)))
     rows.append(("admin", f"{info.admin}  (/metrics, /readyz, /cluster)"))
-    usual_place = Path("~/.plano/run").expanduser()
-    elsewhere = "" if settings.run_dir == usual_place else f" --run-dir {shlex.quote(str(settings.run_dir))}"
-    rows.append(("stop", f"Ctrl-C, or plano-cluster stop{elsewhere}"))
+    rows.append(("stop", stop_hint(settings.run_dir)))
     terminal.pairs(rows)

@@ -66,8 +66,10 @@ def _show(terminal: Terminal, info: ClusterInfo, cluster: dict[str, Any] | None)
         state = "ready" if cluster["ready"] else "not ready"
     terminal.heading(f"Plano {info.version} is {state} (pid {info.pid})")
     rows = [(f"listener {one['name']}", f"{one['url']}  ({one['type']})") for one in info.listeners]
+    if info.inference:
+        rows.append(("inference", ", ".join(info.inference)))
     rows.append(("admin", info.admin))
-    rows.append(("config", info.config or "none: providers from the environment"))
+    rows.append(("config", info.config or "none"))
     rows.append(("up for", render_duration(time.time() - info.started)))
     terminal.pairs(rows)
     if cluster is not None:
@@ -85,6 +87,19 @@ def _show(terminal: Terminal, info: ClusterInfo, cluster: dict[str, Any] | None)
                 for child in cluster["children"]
             ],
         )
+        models = [model for child in cluster["children"] for model in describe_roles(child)]
+        if models:
+            terminal.line()
+            terminal.table(("role", "state", "engine", "model", ""), models)
+
+
+def describe_roles(child: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """The rows of the models that a child runs: role, state, engine, model, and what is wrong with it."""
+    roles = child.get("info", {}).get("roles", {})
+    return [
+        (name, role["state"], role["engine"], role["model"] or "-", role.get("error", ""))
+        for name, role in roles.items()
+    ]
 
 
 def render_duration(seconds: float) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +35,13 @@ class Terminal:
             sys.stdout.write(text)
         sys.stdout.flush()
 
+    def replace_line(self, text: str) -> None:
+        """Text in place of what the current line shows; for terminals only."""
+        if self._console is not None:
+            # Not through rich, which would take the control characters out.
+            self._console.file.write(f"\r\x1b[K{text[: self._console.width - 1]}")
+            self._console.file.flush()
+
     def heading(self, text: str) -> None:
         """A line that begins something."""
         self.line(text, "bold")
@@ -52,3 +61,9 @@ class Terminal:
         for number, row in enumerate(cells):
             text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             self.line(text, "bold" if number == 0 else "")
+
+
+def stop_hint(run_dir: Path) -> str:
+    """How what runs from this folder is stopped."""
+    elsewhere = "" if run_dir == Path("~/.plano/run").expanduser() else f" --run-dir {shlex.quote(str(run_dir))}"
+    return f"Ctrl-C, or plano-cluster stop{elsewhere}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from plano.config.checks_inference import check_inference
 from plano.config.checks_listeners import check_listeners
 from plano.config.checks_providers import check_providers
 from plano.config.checks_routing import check_routing
@@ -18,15 +19,12 @@ UNSERVED = (
     "filters",
     "endpoints",
     "prompt_targets",
-    "prompt_guards",
-    "routing_preferences",
     "model_metrics_sources",
     "routing",
     "prompt_caching",
     "ratelimits",
     "tracing",
     "state_storage",
-    "inference",
 )
 
 
@@ -36,6 +34,7 @@ def check(file: PlanoFile) -> list[Finding]:
         *check_providers(file),
         *check_listeners(file),
         *check_routing(file),
+        *check_inference(file),
         *_check_targets(file),
         *_check_tracing(file),
         *_check_unserved(file),
@@ -61,12 +60,6 @@ def _check_targets(file: PlanoFile) -> Iterator[Finding]:
     if file.overrides and file.overrides.use_agent_orchestrator and len(file.endpoints or ()) != 1:
         message = f"needs exactly one entry in `endpoints`, there are {len(file.endpoints or ())}"
         yield Finding(("overrides", "use_agent_orchestrator"), message)
-    guards = file.prompt_guards.input_guards if file.prompt_guards else None
-    listeners = {listener.name for _, listener in declared_listeners(file)}
-    for index, name in enumerate((guards and guards.jailbreak and guards.jailbreak.listeners) or ()):
-        if name not in listeners:
-            where = ("prompt_guards", "input_guards", "jailbreak", "listeners", index)
-            yield Finding(where, f"`{name}` is not a listener", suggest(name, listeners))
 
 
 def _check_tracing(file: PlanoFile) -> Iterator[Finding]:
@@ -91,6 +84,10 @@ def _check_tracing(file: PlanoFile) -> Iterator[Finding]:
 def _check_unserved(file: PlanoFile) -> Iterator[Finding]:
     """One warning for all that is validated ahead of the feature that will serve it."""
     unserved = [section for section in UNSERVED if getattr(file, section)]
+    for preference in file.routing_preferences or ():
+        policy = preference.selection_policy
+        if policy is not None and policy.prefer != "none":
+            unserved.append(f"`prefer: {policy.prefer}` of preference `{preference.name}`")
     for _, listener in declared_listeners(file):
         if listener.type != "model":
             unserved.append(f"{listener.type} listener `{listener.name}`")

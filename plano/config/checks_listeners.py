@@ -48,7 +48,10 @@ def _check_presence(file: PlanoFile) -> Iterator[Finding]:
     models = [path for path, listener in declared if listener.type == "model"]
     for path in models[1:]:
         yield Finding((*path, "type"), "only one listener can serve the model providers")
-    needs_providers = [listener for _, listener in declared if listener.type != "agent"] or not declared
+    # A file with nothing but `inference` is for inference processes, which need neither.
+    needs_providers = [listener for _, listener in declared if listener.type != "agent"] or not (
+        declared or file.inference
+    )
     if needs_providers and not file.providers:
         hint = "add an entry such as {model: openai/gpt-4o, access_key: $OPENAI_API_KEY}"
         yield Finding(("model_providers",), "at least one model provider is needed", hint)

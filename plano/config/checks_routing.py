@@ -17,7 +17,6 @@ def check_routing(file: PlanoFile) -> Iterator[Finding]:
     yield from _check_preferences(file, names)
     yield from _check_sources(file)
     yield from _check_stores(file)
-    yield from _check_engines(file, names)
 
 
 def _check_aliases(file: PlanoFile, names: ModelNames) -> Iterator[Finding]:
@@ -83,16 +82,3 @@ def _check_stores(file: PlanoFile) -> Iterator[Finding]:
     storage = file.state_storage
     if storage is not None and storage.type == "postgres" and storage.connection_string is None:
         yield Finding(("state_storage", "connection_string"), "is required when `type` is postgres")
-
-
-def _check_engines(file: PlanoFile, names: ModelNames) -> Iterator[Finding]:
-    for role in ("orchestrator", "guard", "function"):
-        settings = getattr(file.inference, role, None)
-        if settings is None or settings.engine != "upstream":
-            continue
-        path = ("inference", role, "model")
-        if settings.model is None:
-            yield Finding(path, "is required when `engine` is upstream", "name a configured model")
-        elif names.find(settings.model) is None:
-            message = f"`{settings.model}` is not a configured model"
-            yield Finding(path, message, suggest(settings.model, names.suggestions))

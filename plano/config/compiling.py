@@ -8,6 +8,12 @@ from dataclasses import replace
 from typing import Literal, cast
 from urllib.parse import quote, urlsplit
 
+from plano.config.compiling_inference import (
+    compile_inference,
+    compile_inference_alone,
+    compile_preferences,
+    guard_listener,
+)
 from plano.config.migration import DEFAULT_PORTS, declared_listeners
 from plano.config.names import ModelNames
 from plano.config.plan import (
@@ -54,6 +60,27 @@ def compile_plan(config: PlanoFile, settings: Settings) -> ClusterPlan:
         connect_timeout_s=overrides.upstream_connect_timeout,
         tls_ca_path=overrides.upstream_tls_ca_path,
         limits=settings.limits,
+        preferences=compile_preferences(config, names),
+        inference=compile_inference(config, settings, names),
+    )
+
+
+def compile_inference_plan(config: PlanoFile, settings: Settings) -> ClusterPlan:
+    """The plan of an inference process by itself: no listeners, and the model providers only for engine `upstream`.
+
+    Raises ConfigError as `compile_plan` does, and when it is to listen to other machines without keys.
+    """
+    names = ModelNames(config.providers, config.model_aliases)
+    overrides = config.overrides or Overrides()
+    return ClusterPlan(
+        listeners=(),
+        providers=tuple(_compile_provider(provider, RetryPlan(), names) for provider in config.providers),
+        aliases={alias: names.canonical(alias) for alias in config.model_aliases or {}},
+        model_ids=_list_model_ids(config.providers),
+        connect_timeout_s=overrides.upstream_connect_timeout,
+        tls_ca_path=overrides.upstream_tls_ca_path,
+        limits=settings.limits,
+        inference=compile_inference_alone(config, settings, names),
     )
 
 
@@ -61,7 +88,7 @@ def _compile_listeners(config: PlanoFile) -> tuple[ListenerPlan, ...]:
     listeners = [_compile_listener(path, listener) for path, listener in declared_listeners(config)]
     if config.providers and not any(listener.type == "model" for listener in listeners):
         listeners.append(ADDED_LISTENER)
-    return tuple(listeners)
+    return tuple(guard_listener(config, listener) for listener in listeners)
 
 
 def _compile_listener(path: Path, listener: Listener) -> ListenerPlan:

@@ -125,7 +125,80 @@ class ListenerPlan:
     port: int
     timeout_s: float = 300.0
     jailbreak_message: str | None = None
+    agents: tuple[AgentPlan, ...] = ()
+    execution: Literal["sequential", "parallel"] = "sequential"
+    input_filters: tuple[str, ...] = ()
+    output_filters: tuple[str, ...] = ()
     tls: TlsPlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPlan:
+    """One agent of a listener. `provider` is how it is called: an entry that no client can name, with an endpoint for
+    every dialect of clients at the agent's own path; its upstream model is empty, for the agent gets the client's.
+    `filters` see its requests first. An agent that fails ends the chain, or is passed over (`skip`)."""
+
+    id: str
+    description: str
+    provider: ProviderPlan
+    default: bool = False
+    filters: tuple[str, ...] = ()
+    on_failure: Literal["abort", "skip"] = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class FilterPlan:
+    """A service that may change or stop a request or an answer. `tool` is the MCP tool. `forward_headers` are lower
+    case; None: all but credentials and cookies."""
+
+    id: str
+    type: Literal["http", "mcp"]
+    url: str = field(repr=False)
+    tool: str = ""
+    on_failure: Literal["allow", "block"] = "block"
+    mode: Literal["event", "buffered"] = "event"
+    forward_headers: tuple[str, ...] | None = None
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterPlan:
+    """One parameter of a prompt target. `schema` is the JSON Schema of its value; `default` is None for none."""
+
+    name: str
+    schema: dict[str, Any]
+    required: bool = False
+    in_path: bool = False
+    default: str | int | float | bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCallPlan:
+    """The HTTP call of a prompt target. `url` is scheme and authority, `path` may hold `{parameter}`."""
+
+    name: str
+    url: str
+    path: str
+    method: Literal["GET", "POST"] = "GET"
+    host: str | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    connect_timeout_s: float = 5.0
+    timeout_s: float = 30.0
+    attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """A task that prompts are turned into. `dispatch`: a model words the answer from the call's result; else the result
+    itself is the answer."""
+
+    name: str
+    description: str
+    parameters: tuple[ParameterPlan, ...] = ()
+    call: TargetCallPlan | None = None
+    default: bool = False
+    dispatch: bool = True
+    system_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,4 +302,7 @@ class ClusterPlan:
     tls_ca_path: str | None = None
     limits: LimitsPlan = LimitsPlan()
     preferences: tuple[PreferencePlan, ...] = ()
+    filters: tuple[FilterPlan, ...] = ()
+    targets: tuple[TargetPlan, ...] = ()
+    system_prompt: str | None = None
     inference: InferencePlan = InferencePlan()

@@ -6,17 +6,21 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from plano.config.curve import check_key
 from plano.config.plan import LimitsPlan
 from plano.config.problems import ConfigError, Problem, suggest
+from plano.config.schema.inference import check_address as check_inference_address
 from plano.config.schema.quantities import PositiveDuration, Size
 from plano.config.schema.section import NOT_BOOLEAN
 
 _DEFAULTS = LimitsPlan()
 
 Count = Annotated[int, Field(ge=1), NOT_BOOLEAN]
+InferenceAddress = Annotated[str, AfterValidator(check_inference_address)]
+CurveKey = Annotated[str, AfterValidator(check_key)]
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -34,6 +38,11 @@ def split_address(address: str) -> tuple[str, int]:
 def _check_address(address: str) -> str:
     split_address(address)
     return address
+
+
+def _split_list(value: Any) -> Any:
+    # One variable or option, several values: separated by commas, which neither an address nor a key may hold.
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def _count_cores() -> int:
@@ -61,6 +70,25 @@ class Settings(BaseSettings):
         "info", description="Least severe level that is logged."
     )
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
+
+    inference: Annotated[tuple[InferenceAddress, ...], NoDecode, BeforeValidator(_split_list)] = Field(
+        (),
+        description="Addresses of inference processes elsewhere, separated by commas. Default: those of the config "
+        "file; without any, one is started beside the frontends.",
+    )
+    inference_bind: InferenceAddress = Field(
+        "tcp://127.0.0.1:5570", description="Where `plano-cluster inference` listens; port 0 takes a free one."
+    )
+    inference_public_key: CurveKey | None = Field(
+        None, description="Own public CURVE key. Default: computed from the secret one."
+    )
+    inference_secret_key: CurveKey | None = Field(None, repr=False, description="Own secret CURVE key.")
+    inference_server_public_key: CurveKey | None = Field(
+        None, description="Frontends: public CURVE key of the inference processes."
+    )
+    inference_client_public_keys: Annotated[tuple[CurveKey, ...], NoDecode, BeforeValidator(_split_list)] = Field(
+        (), description="Inference process: public CURVE keys of the frontends it admits, separated by commas."
+    )
 
     max_body_bytes: Size = Field(_DEFAULTS.max_body_bytes, description="Largest request body.")
     max_header_bytes: Size = Field(_DEFAULTS.max_header_bytes, description="Largest head of a request.")

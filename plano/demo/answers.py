@@ -104,7 +104,7 @@ def compose_answer(
     """
     if size is not None:
         choices = tuple(Choice(_filler_pieces(size)) for _ in range(prompt.choices))
-    elif calls := _choose_calls(prompt):
+    elif prompt.script is None and (calls := _choose_calls(prompt)):
         choices = tuple(Choice((), calls, "tool_calls") for _ in range(prompt.choices))
     else:
         choices = tuple(_compose_text(prompt, number) for number in range(prompt.choices))
@@ -143,8 +143,11 @@ def _filler_pieces(size: AnswerSize) -> tuple[str, ...]:
 
 
 def _compose_text(prompt: Prompt, number: int) -> Choice:
-    text = _compose_json(prompt) if prompt.schema is not None else _compose_reply(prompt)
-    if number and prompt.schema is None:
+    if prompt.script is not None:
+        text = prompt.script
+    else:
+        text = _compose_json(prompt) if prompt.schema is not None else _compose_reply(prompt)
+    if number and prompt.schema is None and prompt.script is None:
         text += f" (This is answer {number + 1} of {prompt.choices}.)"
     ended_by = None
     for stop in prompt.stop:

@@ -51,7 +51,8 @@ class Prompt:
 
     `tool_name` is set when `tool_choice` is "named". `schema` asks for an answer that is JSON valid against it. An
     empty schema asks for any JSON object. `max_tokens` is None where the client set no bound. `options` are fields of
-    the body that only the dialect itself makes something of, such as those it repeats in its answer.
+    the body that only the dialect itself makes something of, such as those it repeats in its answer. `script` is what
+    the model is to say instead of what it thinks, None where it is free.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Prompt:
     max_tokens: int | None = None
     choices: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    script: str | None = None
 
     @property
     def thinks(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from plano.demo.journal import Entry, Journal
 from plano.demo.multipart import parse_form
 from plano.demo.prompts import PromptError, require_model
 from plano.demo.routes import ANTHROPIC, GEMINI, OPENAI, Route, find_route, guess_dialect
+from plano.demo.scripts import ScriptBook
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
@@ -37,7 +39,8 @@ class DemoProvider:
         self.url = ""
         self.journal = Journal()
         self.faults = FaultBook(faults)
-        self._control = Control(self.faults, self.journal)
+        self.scripts = ScriptBook()
+        self._control = Control(self.faults, self.scripts, self.journal)
         self._chunk_delay_s = chunk_delay_ms / 1000
         self._require_key = require_key
         self._listener: asyncio.Server | None = None
@@ -129,6 +132,8 @@ class DemoProvider:
         prompt = route.dialect.parse_prompt(parsed)
         fault = self.faults.take(entry.model)
         entry.fault = None if fault is None else fault.name
+        if fault is None:  # a fault takes nothing off the script
+            prompt = replace(prompt, script=self.scripts.take(entry.model))
         return Call(request, entry, route.dialect, prompt, fault, self._chunk_delay_s)
 
     def _check_key(self, dialect: Dialect, request: web.BaseRequest) -> None:

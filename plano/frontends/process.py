@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import replace
 
 from plano.frontends.frontend import Frontend
 from plano.workers.boot import FrontendBoot
@@ -12,7 +13,8 @@ from plano.workers.control import Control
 
 async def serve(boot: FrontendBoot, control: Control) -> None:
     """Serve until the supervisor says drain; return when every request has been answered or cut."""
-    frontend = Frontend(boot.index, boot.plan, boot.telemetry_address)
+    inference = replace(boot.plan.inference, addresses=boot.inference)
+    frontend = Frontend(boot.index, replace(boot.plan, inference=inference), boot.telemetry_address)
     await frontend.start(boot.sockets)
     # What lives now lives until the end: the collector need not look at it with every pass.
     gc.collect()

@@ -71,15 +71,38 @@ class ClusterPicture:
         }
 
     def not_ready(self) -> list[dict[str, Any]]:
-        """The frontends that do not take requests now, and why."""
+        """What the cluster cannot take requests without, now, and why: its frontends; without any, inference. Beside
+        frontends inference is waited for only once, for they serve without it when it is lost."""
+        alone = not any(child["role"] == "frontend" for child in self.children)
         return [
             {"child": child["name"], "state": child["state"]}
             for child in self.children
-            if child["role"] == "frontend" and child["state"] != "ready"
+            if child["state"] != "ready"
+            and (
+                child["role"] == "frontend"
+                or (child["role"] == "inference" and (alone or not child.get("proven", False)))
+            )
         ]
 
+    def degraded(self) -> list[dict[str, Any]]:
+        """What requests are served without, now: children, and models of an inference process that have failed."""
+        lost = [
+            {"child": child["name"], "state": child["state"]}
+            for child in self.children
+            if child["role"] == "inference" and child["state"] != "ready"
+        ]
+        for child in self.children:
+            if child["role"] == "inference" and child["state"] == "ready":
+                roles = child.get("info", {}).get("roles", {})
+                lost += [
+                    {"child": f"{child['name']} ({name})", "state": role["state"]}
+                    for name, role in roles.items()
+                    if role["state"] != "ready"
+                ]
+        return lost
+
     def is_ready(self) -> bool:
-        """Whether every frontend takes requests and the cluster means to go on."""
+        """Whether everything that `not_ready` speaks of is there and the cluster means to go on."""
         return bool(self.children) and not self.is_draining and not self.not_ready()
 
 

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from plano.telemetry import names
 from plano.telemetry.cluster import ClusterPicture
+from plano.telemetry.inference import InferenceNumbers
 from plano.telemetry.metrics import Histogram, RequestMetrics
 from plano.telemetry.names import MetricName
 
@@ -24,7 +25,13 @@ class Scrape(Collector):
     """
 
     def __init__(
-        self, requests: RequestMetrics, cluster: ClusterPicture, malformed: int, version: str, now: float
+        self,
+        requests: RequestMetrics,
+        cluster: ClusterPicture,
+        malformed: int,
+        version: str,
+        now: float,
+        inference: InferenceNumbers | None = None,
     ) -> None:
         self._requests = requests.copy()
         self._children = list(cluster.children)
@@ -32,6 +39,7 @@ class Scrape(Collector):
         self._dropped = cluster.dropped_records()
         self._malformed = malformed
         self._version = version
+        self._inference = inference.copy() if inference is not None else InferenceNumbers()
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The body and content type for an Accept header: the classic text format, or OpenMetrics where asked for."""
@@ -54,6 +62,7 @@ class Scrape(Collector):
         yield _counter(names.GUARD_VERDICTS, requests.verdicts)
         yield _counter(names.DEGRADED, requests.degraded)
         yield _counter(names.HTTP_ERRORS, requests.errors)
+        yield from self._inference_families()
         yield from self._process_families()
 
     def _request_families(self) -> Iterator[Metric]:
@@ -74,6 +83,36 @@ class Scrape(Collector):
         )
         yield _counter(names.USAGE_MISSING, {pair: one.usage_missing for pair, one in models.items()})
 
+    def _inference_families(self) -> Iterator[Metric]:
+        numbers = self._inference
+        counters = numbers.counters
+        yield _counter(names.INFERENCE_CALLS, counters.get("calls", {}))
+        yield _histogram(names.INFERENCE_QUEUE, (((role,), one) for role, one in numbers.queue.items()))
+        yield _histogram(names.INFERENCE_COMPUTE, (((role,), one) for role, one in numbers.compute.items()))
+        # Of a process that is no more only the totals are true.
+        lives = any(child["role"] == "inference" and child["pid"] == numbers.pid for child in self._children)
+        roles = numbers.roles if lives else {}
+        yield _gauge(names.INFERENCE_WAITING, {(role,): one.waiting for role, one in roles.items()})
+        yield _gauge(names.INFERENCE_RUNNING, {(role,): one.running for role, one in roles.items()})
+        ready: dict[tuple[str, ...], float] = {}
+        ready |= {(role, one.engine, one.model): float(one.state == "ready") for role, one in roles.items()}
+        yield _gauge(names.INFERENCE_READY, ready)
+        yield _counter(names.INFERENCE_STARTS, counters.get("starts", {}))
+        yield _gauge(names.INFERENCE_PEERS, {(): numbers.peers} if lives else {})
+        yield _counter(names.INFERENCE_REFUSED_PEERS, counters.get("refused_peers", {}))
+        yield _counter(names.INFERENCE_LOST_PEERS, counters.get("lost_peers", {}))
+        yield _counter(names.INFERENCE_UNDELIVERED, counters.get("undelivered", {}))
+        yield _counter(names.INFERENCE_MALFORMED, counters.get("malformed", {}))
+        for name, values in sorted(numbers.engine_counters.items()):
+            yield _counter(_engine_metric(name), values)
+        gauges: dict[str, dict[tuple[str, ...], float]] = {}
+        for role, one in roles.items():
+            for name, value in one.engine_gauges.items():
+                gauges.setdefault(name, {})[(role,)] = value
+        for name, by_role in sorted(gauges.items()):
+            if name not in numbers.engine_counters:  # one family is one kind
+                yield _gauge(_engine_metric(name), by_role)
+
     def _process_families(self) -> Iterator[Metric]:
         yield _gauge(names.IN_FLIGHT, _sum_by_listener(state.in_flight for state in self._frontends))
         yield _gauge(names.CONNECTIONS, _sum_by_listener(state.connections for state in self._frontends))
@@ -87,6 +126,11 @@ class Scrape(Collector):
         yield _gauge(names.CHILDREN_UP, up)
         yield _counter(names.BUS_MALFORMED, {(): self._malformed})
         yield _gauge(names.BUILD_INFO, {(self._version,): 1})
+
+
+def _engine_metric(name: str) -> MetricName:
+    """A metric of the engine's own making: which there are depends on the engine."""
+    return MetricName(f"plano_inference_engine_{name}", "As the engine reports it.", ("role",))
 
 
 def _counter(name: MetricName, values: Mapping[Any, float]) -> Metric:

@@ -75,6 +75,32 @@ DROPPED_RECORDS = MetricName(
 LOOP_LAG = MetricName(
     "plano_frontend_loop_lag_seconds", "How late the event loop of a frontend ran its last timer.", ("frontend",)
 )
+INFERENCE_CALLS = MetricName(
+    "plano_inference_calls",
+    "Calls of the task-specific models that this cluster's inference process has answered.",
+    ("role", "status"),
+)
+INFERENCE_QUEUE = MetricName(
+    "plano_inference_queue_seconds", "Answered calls: from their arrival until the engine took them.", ("role",)
+)
+INFERENCE_COMPUTE = MetricName(
+    "plano_inference_compute_seconds", "Answered calls: how long the engine had them.", ("role",)
+)
+INFERENCE_WAITING = MetricName("plano_inference_waiting_calls", "Calls that wait for the engine now.", ("role",))
+INFERENCE_RUNNING = MetricName("plano_inference_running_calls", "Calls that the engine works on now.", ("role",))
+INFERENCE_READY = MetricName(
+    "plano_inference_engine_ready", "1 while the engine of a role takes calls, else 0.", ("role", "engine", "model")
+)
+INFERENCE_STARTS = MetricName(
+    "plano_inference_engine_starts", "Engines that were started, restarts included.", ("role",)
+)
+INFERENCE_PEERS = MetricName("plano_inference_peers", "Frontends that the inference process has heard of lately.")
+INFERENCE_REFUSED_PEERS = MetricName("plano_inference_refused_peers", "Connections refused for their keys.")
+INFERENCE_LOST_PEERS = MetricName("plano_inference_lost_peers", "Frontends that vanished with calls under way.")
+INFERENCE_UNDELIVERED = MetricName("plano_inference_undelivered_answers", "Answers that no frontend took.")
+INFERENCE_MALFORMED = MetricName(
+    "plano_inference_malformed_frames", "Frames that the inference process could not read, or not serve.", ("kind",)
+)
 BUS_MALFORMED = MetricName("plano_bus_malformed", "Messages or records on the bus that could not be read.")
 BUILD_INFO = MetricName("plano_build_info", "Always 1.", ("version",))
 

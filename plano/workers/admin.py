@@ -15,7 +15,7 @@ from plano.telemetry.exposition import Scrape
 _PATHS = {
     "/metrics": "Prometheus metrics",
     "/healthz": "this process lives",
-    "/readyz": "every frontend takes requests",
+    "/readyz": "the cluster takes requests",
     "/cluster": "the child processes",
 }
 
@@ -55,12 +55,14 @@ class AdminServer:
         return web.json_response({"status": "ok"})
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """200 when every frontend is ready, else 503 and which are not."""
+        """200 when requests are taken, else 503 and what is not ready. `degraded`: what they are served without."""
         picture = self._picture
+        degraded = picture.degraded()
+        more = {"degraded": degraded} if degraded else {}
         if picture.is_ready():
-            return web.json_response({"status": "ready"})
+            return web.json_response({"status": "ready", **more})
         status = "draining" if picture.is_draining else "not ready"
-        return web.json_response({"status": status, "not_ready": picture.not_ready()}, status=503)
+        return web.json_response({"status": status, "not_ready": picture.not_ready(), **more}, status=503)
 
     async def cluster(self, _: web.Request) -> web.Response:
         """The children as the supervisor sees them, with `uptime_s` in seconds."""

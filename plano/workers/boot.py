@@ -19,11 +19,22 @@ class FrontendBoot:
 
     `sockets` maps the name of a listener to a listening socket (bound, non-blocking) that this process inherited: it is
     this frontend's own SO_REUSEPORT socket and outlives it. `telemetry_address` is a ZeroMQ address to PUSH batches to.
+    `inference` are the addresses of the inference processes, called with the keys of `plan.inference.curve`.
     """
 
     index: int
     plan: ClusterPlan
     sockets: dict[str, int]
+    telemetry_address: str
+    inference: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceBoot:
+    """`address` is where to bind, with the keys of `plan.inference.curve`; `telemetry_address` is where reports go."""
+
+    plan: ClusterPlan
+    address: str
     telemetry_address: str
 
 
@@ -47,7 +58,8 @@ class ChildBoot:
     """The boot frame itself.
 
     `entry` is `module:coroutine_function`; the child awaits `entry(payload, control)` and ends with it. `title` is the
-    process title, `name` the short name used in log lines ("frontend 3").
+    process title, `name` the short name used in log lines ("frontend 3"). `proven`: a process with this boot frame was
+    ready before, so what keeps this one from starting may pass.
     """
 
     entry: str
@@ -56,3 +68,4 @@ class ChildBoot:
     payload: Any
     log_level: str = "info"
     log_format: LogFormat = "text"
+    proven: bool = False

@@ -21,6 +21,7 @@ from typing import Any
 import setproctitle
 import uvloop
 
+from plano.workers.boot import ChildBoot
 from plano.workers.control import EXIT_ORPHANED, Control
 from plano.workers.frames import FrameError, read_boot
 from plano.workers.logs import configure_logging
@@ -51,15 +52,15 @@ def main(arguments: list[str]) -> int:
     configure_logging(boot.name, boot.log_level, boot.log_format)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(load_role(boot.entry), boot.payload, pipe))
+            runner.run(_run(load_role(boot.entry), boot, pipe))
     except Exception:
         log.exception("%s failed", boot.name)
         return 1
     return 0
 
 
-async def _run(role: Role, payload: Any, pipe: socket.socket) -> None:
-    await role(payload, await Control.connect(pipe))
+async def _run(role: Role, boot: ChildBoot, pipe: socket.socket) -> None:
+    await role(boot.payload, await Control.connect(pipe, proven=boot.proven))
 
 
 def load_role(entry: str) -> Role:

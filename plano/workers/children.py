@@ -26,11 +26,12 @@ _OUTPUT_GRACE_S = 0.5
 class Child:
     """A running child. Made by `spawn`; `exited` ends when the process has, and its output is read to the end.
 
-    `last_heard` and `spawned` are monotonic seconds; `info` is what the child said with its readiness;
-    `unread_output_bytes` is what it wrote when our own stderr was closed.
+    `last_heard` and `spawned` are monotonic seconds; `info` is what the child last said of itself; `refusal` why it
+    cannot work, or ""; `unread_output_bytes` is what it wrote when our own stderr was closed. `on_word` is called when
+    the child has become ready or `info` has changed.
     """
 
-    def __init__(self, name: str, process: Process, on_ready: Callable[[], None]) -> None:
+    def __init__(self, name: str, process: Process, on_word: Callable[[], None]) -> None:
         self.name = name
         self.pid = process.pid
         self.spawned = time.monotonic()
@@ -38,15 +39,16 @@ class Child:
         self.last_heard = self.spawned
         self.is_ready = False
         self.info: dict[str, Any] = {}
+        self.refusal = ""
         self.unread_output_bytes = 0
         self._process = process
-        self._on_ready = on_ready
+        self._on_word = on_word
         self._pipe = PipeProtocol(self._receive, self._pipe_closed)
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.exited: asyncio.Task[int] = asyncio.create_task(self._wait(), name=f"{name}: exit")
 
     @classmethod
-    async def spawn(cls, boot: ChildBoot, inherited: Sequence[int], on_ready: Callable[[], None]) -> Child:
+    async def spawn(cls, boot: ChildBoot, inherited: Sequence[int], on_word: Callable[[], None]) -> Child:
         """Starts the process with its own end of the control pipe and the file descriptors it inherits.
 
         Never a fork: a fresh interpreter has none of the supervisor's memory, loop or locks. `-P` keeps the current
@@ -71,7 +73,7 @@ class Child:
             raise
         finally:
             theirs.close()
-        child = cls(boot.name, process, on_ready)
+        child = cls(boot.name, process, on_word)
         ours.setblocking(False)
         await asyncio.get_running_loop().create_unix_connection(lambda: child._pipe, sock=ours)
         child._pipe.send(encode_boot(boot))
@@ -107,10 +109,12 @@ class Child:
 
     def _receive(self, message: Message) -> None:
         self.last_heard = time.monotonic()
-        if message["type"] == "ready":
-            self.is_ready = True
+        if message["type"] in ("ready", "info"):
+            self.is_ready = self.is_ready or message["type"] == "ready"
             self.info = message.get("info") or {}
-            self._on_ready()
+            self._on_word()
+        elif message["type"] == "refused":
+            self.refusal = str(message["message"])
 
     def _pipe_closed(self, failure: FrameError | None) -> None:
         if failure is not None:

@@ -134,6 +134,11 @@ class PipeProtocol(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
 
+    async def flush(self) -> None:
+        """Returns when the kernel has everything that was sent, or the pipe has closed."""
+        while self._transport is not None and self._transport.get_write_buffer_size():  # noqa: ASYNC110
+            await asyncio.sleep(0)  # transports have no event for this
+
     def close(self) -> None:
         """Closes this end."""
         if self._transport is not None:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisionPolicy:
     """The times of supervision, all in seconds.
 
-    A child is pinged every `ping_interval_s` and killed when it has been silent for `hang_timeout_s`, or is not ready
-    `start_timeout_s` after its start. A death within `short_life_s` of the start counts as one in a row.
+    A child is pinged every `ping_interval_s` and killed when it has been silent for `hang_timeout_s`. It is also killed
+    when it has not said a word `first_word_timeout_s` after its start, or is not ready after `start_timeout_s` (None:
+    it may take as long as it answers pings). A death within `short_life_s` of the start counts as one in a row.
+
+    An inference process may load a large model for minutes, in libraries that hold the interpreter for seconds.
     """
 
     ping_interval_s: float = 1.0
     hang_timeout_s: float = 10.0
-    start_timeout_s: float = 30.0
+    inference_hang_timeout_s: float = 30.0
+    first_word_timeout_s: float = 30.0
+    start_timeout_s: float | None = 30.0
     short_life_s: float = 10.0
     backoff_first_s: float = 0.25
     backoff_max_s: float = 5.0
     start_attempts: int = 3
     kill_grace_s: float = 2.0
+    inference_drain_s: float = 5.0
     telemetry_drain_s: float = 5.0
+
+    def for_inference(self) -> SupervisionPolicy:
+        """The policy of an inference process."""
+        return replace(self, hang_timeout_s=self.inference_hang_timeout_s, start_timeout_s=None)
 
 
 class RestartBackoff:

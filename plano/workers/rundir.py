@@ -27,7 +27,11 @@ _LOCK_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """The content of cluster.json. `started` is a Unix time in seconds; `admin` and the listeners' `url` are URLs."""
+    """The content of cluster.json. `started` is a Unix time in seconds; `admin` and the listeners' `url` are URLs.
+
+    `inference` are addresses: of inference processes elsewhere, or where this one is reached from elsewhere; empty when
+    it is of no concern to anybody else.
+    """
 
     pid: int
     version: str
@@ -37,6 +41,7 @@ class ClusterInfo:
     admin: str
     ipc_dir: str
     listeners: list[dict[str, Any]] = field(default_factory=list)
+    inference: list[str] = field(default_factory=list)
 
 
 class RunDir:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from plano.workers.boot import ChildBoot
@@ -22,7 +24,8 @@ SlotState = Literal["starting", "ready", "draining", "waiting", "stopped"]
 class Slot:
     """Supervises one child: starts it, watches its life, starts it again when it dies.
 
-    `on_change` is called with every change that `describe` would show. `restarts` counts from 0.
+    `on_change` is called with every change that `describe` would show. `restarts` counts from 0; `waiting_since` is the
+    monotonic time since which the child has not been ready.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Slot:
         self.name = boot.name
         self.state: SlotState = "starting"
         self.restarts = 0
+        self.waiting_since = time.monotonic()
         self.child: Child | None = None
         self.was_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._boot = boot
@@ -64,8 +68,13 @@ class Slot:
             "pid": child.pid if child else None,
             "started": child.spawned_unix_s if child else None,
             "restarts": self.restarts,
+            "proven": self._is_proven(),
             "info": child.info if child else {},
         }
+
+    def _is_proven(self) -> bool:
+        """Whether any child of this slot was ever ready."""
+        return self.was_ready.done() and not self.was_ready.cancelled() and self.was_ready.exception() is None
 
     def send(self, message: Message) -> None:
         """To the child, if there is one now."""
@@ -120,7 +129,8 @@ class Slot:
     async def _live_once(self) -> float:
         """One life of a child, from spawn to exit. Returns the seconds to rest before the next."""
         try:
-            child = await Child.spawn(self._boot, self._inherited, self._become_ready)
+            boot = replace(self._boot, proven=self._is_proven())
+            child = await Child.spawn(boot, self._inherited, self._hear)
         except OSError as error:
             if not self.was_ready.done():
                 raise StartError(f"{self.name} could not be started: {error}") from error
@@ -138,6 +148,13 @@ class Slot:
             self._account_for_death(child, status, delay_s)
         return delay_s
 
+    def _hear(self) -> None:
+        """The child has said something of itself: that it is ready, or how it is."""
+        if self.child is not None and self.child.is_ready and self.state == "starting":
+            self._become_ready()
+        else:
+            self._on_change(self)
+
     def _become_ready(self) -> None:
         if not self.was_ready.done():
             self.was_ready.set_result(None)
@@ -148,7 +165,10 @@ class Slot:
 
     def _account_for_death(self, child: Child, status: int, delay_s: float) -> None:
         self.restarts += 1
-        how = describe_exit(status)
+        self.waiting_since = time.monotonic()
+        how = child.refusal or describe_exit(status)
+        if not self.was_ready.done() and child.refusal:
+            raise StartError(f"{self.name} cannot start: {child.refusal}")
         if not self.was_ready.done() and self.restarts >= self._policy.start_attempts:
             tail = child.output_tail
             raise StartError(
@@ -160,7 +180,8 @@ class Slot:
 
     async def _watch(self, child: Child) -> int:
         """Pings the child until it ends, and ends it when it is stuck. Returns its exit status."""
-        interval_s = self._policy.ping_interval_s
+        policy = self._policy
+        interval_s = policy.ping_interval_s
         checked = time.monotonic()
         while not await child.exits_within(interval_s):
             now = time.monotonic()
@@ -168,17 +189,17 @@ class Slot:
                 # We were stopped ourselves (SIGSTOP, a sleeping laptop): the silence was ours.
                 child.last_heard = now
             checked = now
-            if child.is_ready and now - child.last_heard > self._policy.hang_timeout_s:
-                log.error(
-                    "%s (pid %d) has not answered for %.0f s: killing it", self.name, child.pid, now - child.last_heard
-                )
+            age_s, silent_s = now - child.spawned, now - child.last_heard
+            has_spoken = child.last_heard > child.spawned
+            limits_s = (policy.start_timeout_s, None if has_spoken else policy.first_word_timeout_s)
+            limit_s = min((limit for limit in limits_s if limit is not None), default=math.inf)
+            if has_spoken and silent_s > policy.hang_timeout_s:
+                log.error("%s (pid %d) has not answered for %.0f s: killing it", self.name, child.pid, silent_s)
                 child.kill()
-            elif not child.is_ready and now - child.spawned > self._policy.start_timeout_s:
-                log.error(
-                    "%s (pid %d) is not ready after %.0f s: killing it", self.name, child.pid, now - child.spawned
-                )
+            elif not child.is_ready and age_s > limit_s:
+                log.error("%s (pid %d) is not ready after %.0f s: killing it", self.name, child.pid, age_s)
                 child.kill()
-            elif child.is_ready:
+            else:
                 child.ping()
         return child.exited.result()
 

@@ -13,12 +13,12 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from plano.config.plan import ClusterPlan
-from plano.workers.boot import ChildBoot, FrontendBoot, LogFormat, TelemetryBoot
+from plano.workers.boot import ChildBoot, FrontendBoot, InferenceBoot, LogFormat, TelemetryBoot
 from plano.workers.failures import StartError
 from plano.workers.restarts import SupervisionPolicy
 from plano.workers.rundir import ClusterInfo, RunDir
@@ -28,41 +28,56 @@ from plano.workers.sockets import BoundListener, bind_admin, bind_listeners, clo
 log = logging.getLogger(__name__)
 
 FRONTEND_ENTRY = "plano.frontends.process:serve"
+INFERENCE_ENTRY = "plano.inference.process:serve"
 TELEMETRY_ENTRY = "plano.workers.telemetry:serve"
 DEFAULT_POLICY = SupervisionPolicy()
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """What to run. `admin` is (host, port); `workers` the number of frontends; `config_path` only for show."""
+    """What to run. `admin` is (host, port); `workers` the number of frontends; `config_path` only for show.
+
+    An inference process is started beside the frontends where `plan.inference` has no addresses of others. With
+    `inference_bind` it is started there, for frontends elsewhere; then `workers` may be 0.
+    """
 
     plan: ClusterPlan = field(repr=False)
     workers: int
     admin: tuple[str, int]
     run_dir: Path
     version: str
+    inference_bind: str | None = None
     config_path: str | None = None
     log_level: str = "info"
     log_format: LogFormat = "text"
     policy: SupervisionPolicy = DEFAULT_POLICY
     frontend_entry: str = FRONTEND_ENTRY
+    inference_entry: str = INFERENCE_ENTRY
     telemetry_entry: str = TELEMETRY_ENTRY
 
 
 class Supervisor:
     """Runs one cluster in this process' event loop, in the main thread.
 
-    `on_ready` is called (and awaited, beside the cluster) once everything is ready; `request_stop` ends the cluster as
+    `on_ready` is called (and awaited, beside the cluster) once everything is ready; until then `on_wait`, every second,
+    with the description of each child that is not (as in /cluster, and `waited_s`). `request_stop` ends the cluster as
     SIGTERM does.
     """
 
-    def __init__(self, spec: ClusterSpec, on_ready: Callable[[ClusterInfo], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        on_ready: Callable[[ClusterInfo], Awaitable[None]],
+        on_wait: Callable[[list[dict[str, Any]]], None] | None = None,
+    ) -> None:
         self._spec = spec
         self._on_ready = on_ready
+        self._on_wait = on_wait
         self._run_dir = RunDir(spec.run_dir)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._listeners: list[BoundListener] = []
         self._frontends: list[Slot] = []
+        self._inference: Slot | None = None
         self._telemetry: Slot | None = None
         self._admin_socket: socket.socket | None = None
         self._draining = False
@@ -76,6 +91,7 @@ class Supervisor:
             info = self._start()
             if not await self._until_ready():
                 return await self._shutdown_or_give_up()
+            info = self._with_inference(info)
             self._run_dir.publish(info)
             return await self._until_stopped(info)
         finally:
@@ -91,6 +107,7 @@ class Supervisor:
         self._tell_telemetry()
         close_listeners(self._listeners)
         await self._drain_frontends()
+        await self._drain_inference()
         await self._drain_telemetry()
 
     # -- start
@@ -107,7 +124,15 @@ class Supervisor:
         ipc_dir = self._run_dir.make_ipc_dir()
         bus = f"ipc://{ipc_dir / 'telemetry'}"
         self._telemetry = self._telemetry_slot(TelemetryBoot(spec.version, bus, self._admin_socket.fileno()))
-        self._frontends = [self._frontend_slot(index, bus) for index in range(spec.workers)]
+        plan, addresses = spec.plan, spec.plan.inference.addresses
+        if spec.inference_bind is not None:
+            self._inference = self._inference_slot(InferenceBoot(plan, spec.inference_bind, bus))
+        elif not addresses:
+            # Nothing leaves the folder that only this user may enter: no keys.
+            plan = replace(plan, inference=replace(plan.inference, curve=None))
+            addresses = (f"ipc://{ipc_dir / 'inference'}",)
+            self._inference = self._inference_slot(InferenceBoot(plan, addresses[0], bus))
+        self._frontends = [self._frontend_slot(index, plan, bus, addresses) for index in range(spec.workers)]
         # Telemetry first, for it imports the most.
         for slot in self._slots():
             slot.start()
@@ -131,11 +156,22 @@ class Supervisor:
             ],
         )
 
-    def _frontend_slot(self, index: int, bus: str) -> Slot:
+    def _with_inference(self, info: ClusterInfo) -> ClusterInfo:
+        """The description with where the inference processes are: one of our own may have taken a free port."""
+        child = self._inference.child if self._inference else None
+        if child is not None and self._spec.inference_bind is not None:
+            return replace(info, inference=[str(child.info.get("address") or self._spec.inference_bind)])
+        return replace(info, inference=list(self._spec.plan.inference.addresses))
+
+    def _frontend_slot(self, index: int, plan: ClusterPlan, bus: str, inference: tuple[str, ...]) -> Slot:
         sockets = {listener.plan.name: listener.sockets[index].fileno() for listener in self._listeners}
-        payload = FrontendBoot(index, self._spec.plan, sockets, bus)
+        payload = FrontendBoot(index, plan, sockets, bus, inference)
         boot = self._boot(self._spec.frontend_entry, f"frontend {index}", payload)
         return Slot("frontend", index, boot, list(sockets.values()), self._spec.policy, self._slot_changed)
+
+    def _inference_slot(self, payload: InferenceBoot) -> Slot:
+        boot = self._boot(self._spec.inference_entry, "inference", payload)
+        return Slot("inference", None, boot, [], self._spec.policy.for_inference(), self._slot_changed)
 
     def _telemetry_slot(self, payload: TelemetryBoot) -> Slot:
         boot = self._boot(self._spec.telemetry_entry, "telemetry", payload)
@@ -148,7 +184,11 @@ class Supervisor:
         """Waits for the first readiness of every child. Returns False when a signal came first; raises StartError."""
         everyone = asyncio.create_task(self._first_readiness(), name="first readiness")
         signalled = asyncio.create_task(self._signals.get(), name="signal during start")
-        await asyncio.wait([everyone, signalled], return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            done, _ = await asyncio.wait([everyone, signalled], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                break
+            self._tell_who_is_awaited()
         if not everyone.done():
             everyone.cancel()
             return False
@@ -162,13 +202,19 @@ class Supervisor:
             raise
         return True
 
+    def _tell_who_is_awaited(self) -> None:
+        if self._on_wait is not None:
+            now = time.monotonic()
+            awaited = [slot for slot in self._slots() if slot.state != "ready"]
+            self._on_wait([{**slot.describe(), "waited_s": now - slot.waiting_since} for slot in awaited])
+
     async def _first_readiness(self) -> None:
         await asyncio.gather(*(slot.was_ready for slot in self._slots()))
 
     # -- life
 
     def _slots(self) -> list[Slot]:
-        return [*([self._telemetry] if self._telemetry else []), *self._frontends]
+        return [slot for slot in (self._telemetry, self._inference, *self._frontends) if slot is not None]
 
     def _slot_changed(self, slot: Slot) -> None:
         log.debug("%s is %s", slot.name, slot.state)
@@ -217,6 +263,13 @@ class Supervisor:
     async def _drain_frontends(self) -> None:
         deadline_s = self._spec.plan.limits.drain_timeout_s
         await asyncio.gather(*(slot.drain(deadline_s) for slot in self._frontends))
+
+    async def _drain_inference(self) -> None:
+        """After the frontends, whose last requests still ask it. Frontends elsewhere are given as long as ours are."""
+        if self._inference is not None:
+            alone = self._spec.inference_bind is not None
+            limits = self._spec.plan.limits
+            await self._inference.drain(limits.drain_timeout_s if alone else self._spec.policy.inference_drain_s)
 
     async def _drain_telemetry(self) -> None:
         """Last: the frontends' last records are on its queue."""

@@ -1,4 +1,5 @@
-"""The telemetry worker: takes the frontends' batches off the bus, counts them, and serves the admin port.
+"""The telemetry worker: takes the frontends' batches and the inference process' reports off the bus, counts them, and
+serves the admin port.
 
 A worker that cannot keep up or is gone costs the frontends nothing: the bus is bounded, and what does not fit is
 dropped and counted where it was made.
@@ -20,6 +21,7 @@ from aiohttp import web
 
 from plano.telemetry.cluster import ClusterPicture
 from plano.telemetry.exposition import Scrape
+from plano.telemetry.inference import REPORT, InferenceNumbers
 from plano.telemetry.metrics import MalformedRecord, RequestMetrics
 from plano.telemetry.record import WIRE_VERSION
 from plano.workers.admin import AdminServer
@@ -44,6 +46,7 @@ class TelemetryWorker:
         self._boot = boot
         self._requests = RequestMetrics(boot.max_model_pairs)
         self._picture = ClusterPicture()
+        self._inference = InferenceNumbers()
         self._malformed = 0
         self._complained = float("-inf")
 
@@ -72,8 +75,11 @@ class TelemetryWorker:
             version, state, records = _unpack(message)
             if version != WIRE_VERSION:
                 raise ValueError(f"wire version {version}, not {WIRE_VERSION}")
+            if state == REPORT:
+                self._inference.report(*records)
+                return
             self._picture.report(state, time.monotonic())
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
             self._count_malformed(error)
             return
         for start in range(0, len(records), _SLICE_RECORDS):
@@ -87,7 +93,9 @@ class TelemetryWorker:
 
     def scrape(self) -> Scrape:
         """A copy of all numbers as of now."""
-        return Scrape(self._requests, self._picture, self._malformed, self._boot.version, time.monotonic())
+        return Scrape(
+            self._requests, self._picture, self._malformed, self._boot.version, time.monotonic(), self._inference
+        )
 
     def _admin(self) -> AdminServer:
         return AdminServer(self._boot.version, self._picture, self.scrape)
@@ -122,7 +130,8 @@ class TelemetryWorker:
 
 
 def _unpack(message: bytes) -> tuple[Any, Any, tuple[Any, ...]]:
-    """(version, state, records). Raises ValueError, TypeError or RecursionError."""
+    """(version, state, records) of a batch; of a report (version, REPORT, (pid, figures)). Raises ValueError, TypeError
+    or RecursionError."""
     fields = msgpack.unpackb(message, use_list=False)
     if not isinstance(fields, tuple):
         raise TypeError("a batch is a list")

@@ -364,21 +364,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "only one prompt target",
     ),
     "two targets of one name": (small(prompt_targets=[_target(), _target()]), "prompt_targets[1].name", "used twice"),
-    "guard of an unknown listener": (
-        small(prompt_guards={"input_guards": {"jailbreak": {"listeners": ["lmm"]}}}),
-        "prompt_guards.input_guards.jailbreak.listeners[0]",
-        "not a listener",
-    ),
-    "upstream engine without a model": (
-        small(inference={"function": {"engine": "upstream"}}),
-        "inference.function.model",
-        "is required",
-    ),
-    "upstream engine of an unknown model": (
-        small(inference={"guard": {"engine": "upstream", "model": "gpt-4"}}),
-        "inference.guard.model",
-        "not a configured model",
-    ),
     "rate limit of nothing": (
         small(ratelimits=[{"model": "m", "selector": {"key": "k"}, "limit": {"tokens": 0, "unit": "day"}}]),
         "ratelimits[0].limit.tokens",

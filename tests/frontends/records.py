@@ -8,7 +8,7 @@ import time
 import msgpack
 import zmq
 
-from plano.telemetry.record import WIRE_VERSION, Attempt, Record
+from plano.telemetry.record import WIRE_VERSION, Attempt, Judgement, Record
 from tests.frontends.waiting import DEADLINE_S
 
 
@@ -35,7 +35,11 @@ class RecordSocket:
             assert version == WIRE_VERSION
             for fields in records:
                 record = Record(*fields)
-                self._records.append(record._replace(attempts=tuple(Attempt(*item) for item in record.attempts)))
+                judgement = record.judgement
+                if judgement is not None:
+                    judgement = Judgement(*(tuple(part) if isinstance(part, list) else part for part in judgement))
+                attempts = tuple(Attempt(*item) for item in record.attempts)
+                self._records.append(record._replace(attempts=attempts, judgement=judgement))
         return self._records
 
     async def read_one(self) -> Record:

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-from plano.workers.boot import FrontendBoot
+from plano.workers.boot import FrontendBoot, InferenceBoot
 from plano.workers.control import Control
 
 
@@ -41,7 +41,7 @@ async def answer_pid(boot: FrontendBoot, control: Control) -> None:
     servers = [
         await asyncio.start_server(handle, sock=socket.socket(fileno=number)) for number in boot.sockets.values()
     ]
-    await control.ready(listeners=sorted(boot.sockets))
+    await control.ready(listeners=sorted(boot.sockets), inference=list(boot.inference))
     await control.draining.wait()
     for server in servers:
         server.close()
@@ -66,4 +66,46 @@ async def list_modules(boot: FrontendBoot, control: Control) -> None:
         pages = int(statm.read().split()[1])
     rss_kib = pages * os.sysconf("SC_PAGE_SIZE") // 1024
     await control.ready(modules=sorted(sys.modules), rss_kib=rss_kib)
+    await control.draining.wait()
+
+
+async def infer(boot: InferenceBoot, control: Control) -> None:
+    """An inference process that has nothing to load."""
+    await control.ready(address=boot.address, proven=control.proven)
+    await control.draining.wait()
+
+
+async def load_slowly(boot: InferenceBoot, control: Control) -> None:
+    """Loads for longer than a frontend may take to start, and tells so."""
+    control.tell(roles={"guard": {"state": "loading"}})
+    await asyncio.sleep(2.5)
+    await control.ready(roles={"guard": {"state": "ready"}})
+    await control.draining.wait()
+
+
+async def hang_while_loading(boot: InferenceBoot, control: Control) -> None:
+    """Says that it loads, then hangs; its successor does better."""
+    control.tell(roles={})
+    marker = os.path.join(os.path.dirname(boot.address.removeprefix("ipc://")), "hung")
+    if not os.path.exists(marker):
+        with open(marker, "w", encoding="ascii"):
+            pass
+        await asyncio.sleep(0.2)
+        while True:
+            time.sleep(1)
+    await control.ready()
+    await control.draining.wait()
+
+
+async def refuse(boot: InferenceBoot, control: Control) -> None:
+    """Cannot work with this configuration."""
+    await control.refuse("inference.guard: engine 'vllm' needs a model")
+
+
+async def refuse_later(boot: InferenceBoot, control: Control) -> None:
+    """Works at first; its successors do not."""
+    if control.proven:
+        await control.refuse("the GPU is gone")
+        return
+    await control.ready()
     await control.draining.wait()

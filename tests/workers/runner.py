@@ -7,8 +7,9 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from plano.config.plan import ClusterPlan, LimitsPlan, ListenerPlan
+from plano.config.plan import ClusterPlan, InferencePlan, LimitsPlan, ListenerPlan
 from plano.workers.failures import StartError
 from plano.workers.logs import configure_logging
 from plano.workers.restarts import SupervisionPolicy
@@ -18,6 +19,11 @@ from plano.workers.supervisor import ClusterSpec, Supervisor
 
 async def announce(info: ClusterInfo) -> None:
     print(json.dumps(dataclasses.asdict(info)), flush=True)
+
+
+def tell_who_is_awaited(children: list[dict[str, Any]]) -> None:
+    for child in children:
+        print(f"awaited: {child['name']} {child['info']}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -33,6 +39,8 @@ def main() -> int:
         aliases={},
         model_ids=(),
         limits=LimitsPlan(drain_timeout_s=options.get("drain_timeout_s", 5.0)),
+        # Elsewhere, so that none is started, unless the test is about it.
+        inference=InferencePlan(addresses=() if "inference" in options else ("ipc:///nowhere",)),
     )
     spec = ClusterSpec(
         plan=plan,
@@ -42,9 +50,10 @@ def main() -> int:
         version="0.0.test",
         policy=SupervisionPolicy(**options.get("policy", {})),
         frontend_entry=f"tests.workers.roles:{options['role']}",
+        inference_entry=f"tests.workers.roles:{options.get('inference')}",
     )
     try:
-        return asyncio.run(Supervisor(spec, announce).run())
+        return asyncio.run(Supervisor(spec, announce, tell_who_is_awaited).run())
     except StartError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -28,7 +28,7 @@ def test_children_carry_telling_titles_and_the_cluster_describes_itself(tmp_path
         assert {name: child["state"] for name, child in children.items()} == dict.fromkeys(
             ("telemetry", "frontend 0", "frontend 1"), "ready"
         )
-        assert children["frontend 0"]["info"] == {"listeners": ["egress"]}
+        assert children["frontend 0"]["info"] == {"listeners": ["egress"], "inference": ["ipc:///nowhere"]}
         assert cluster.admin("/readyz")[0] == 200
         assert stat.S_IMODE(cluster.run_dir.stat().st_mode) == 0o700
         assert stat.S_IMODE(Path(cluster.info["ipc_dir"]).stat().st_mode) == 0o700

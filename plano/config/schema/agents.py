@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from plano.config.schema.quantities import PositiveDuration
 from plano.config.schema.section import HttpUrl, Section, Text
 
 
@@ -27,9 +28,10 @@ class Filter(Section):
     on_failure: Literal["allow", "block"] = Field(
         "block", description="When the filter cannot be reached or breaks: `allow` goes on without it, `block` refuses."
     )
-    mode: Literal["event", "whole"] = Field(
-        "event", description="How an output filter sees a stream: `event` by event, or the `whole` answer at once."
+    mode: Literal["event", "buffered"] = Field(
+        "event", description="How an output filter sees a stream: event by event, or `buffered`, the whole at once."
     )
+    timeout: PositiveDuration | None = Field(None, description="Longest time of one call. Default: 10s.")
     forward_headers: list[Text] | None = Field(
         None, description="Client headers that are sent on to the filter. Absent: all but credentials and cookies."
     )

@@ -83,9 +83,13 @@ class OnException(Section):
 class JailbreakGuard(Section):
     """Guard against prompts that try to lift a model's rules."""
 
-    on_exception: OnException | None = Field(None, description="What is answered to such a prompt.")
+    on_exception: OnException | None = Field(
+        None, description="What is answered to such a prompt. Absent: a short refusal."
+    )
     listeners: list[Text] | None = Field(
-        None, description="Names of the listeners it guards. Default: every prompt and agent listener."
+        None,
+        description="Which listeners it guards: their types (`agent`, `prompt`, `model`) or names. Default: every "
+        "prompt and agent listener.",
     )
 
 

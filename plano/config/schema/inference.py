@@ -1,24 +1,47 @@
-"""`inference`: which engine runs each of the task-specific models."""
+"""`inference`: which engine runs each of the task-specific models, and where."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from plano.config.curve import Key
 from plano.config.schema.quantities import PositiveDuration
 from plano.config.schema.section import NOT_BOOLEAN, Section, Text
 
 Engine = Literal["auto", "vllm", "embedded", "upstream"]
+Count = Annotated[int, Field(ge=1), NOT_BOOLEAN]
 
 
-def _check_address(value: str) -> str:
+def check_address(value: str) -> str:
+    """`tcp://HOST:PORT` or `ipc://PATH`, as it was given. Raises ValueError for anything else."""
     scheme, separator, rest = value.partition("://")
-    if not separator or scheme not in ("tcp", "ipc") or not rest:
+    if not separator or scheme not in ("tcp", "ipc") or not rest or any(c.isspace() for c in value):
         raise ValueError("must start with tcp:// or ipc://")
-    if scheme == "tcp" and not rest.rpartition(":")[2].isdigit():
-        raise ValueError("must name a port, as in tcp://inference:5570")
+    if scheme == "ipc":
+        return value
+    host, colon, port = rest.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
+        raise ValueError("must name a host and a port, as in tcp://inference:5570")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError("must have brackets around an IPv6 address, as in tcp://[::1]:5570")
     return value
+
+
+def _make_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Address = Annotated[Text, AfterValidator(check_address)]
+_ADDRESS_SCHEMA = {"type": "string", "pattern": "^(tcp://.+:[0-9]+|ipc://.+)$"}
+Addresses = Annotated[
+    list[Address],
+    BeforeValidator(_make_list),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [_ADDRESS_SCHEMA, {"type": "array", "minItems": 1, "items": _ADDRESS_SCHEMA}]}),
+]
+"""One address or several."""
 
 
 class Role(Section):
@@ -30,11 +53,26 @@ class Role(Section):
         "configured model provider. `auto` takes `vllm` where there is a GPU, else `embedded`.",
     )
     model: Text | None = Field(
-        None, description="Model that is loaded; with `engine: upstream`, the configured model that does the work."
+        None,
+        description="Model that is loaded; with `engine: upstream`, the configured model that does the work, by "
+        "default the default provider's.",
     )
     engine_args: dict[str, Any] | None = Field(None, description="Arguments of the engine, as vLLM names them.")
-    timeout: PositiveDuration | None = Field(None, description="Deadline of a call; then the request goes on without.")
+    timeout: PositiveDuration | None = Field(
+        None,
+        description="Deadline of a call; then the request goes on without. Default: 2s for the orchestrator, 250ms for "
+        "the guard (both 5s with `engine: upstream`), 20s for the function model.",
+    )
     prompt_template: str | None = Field(None, description="Exact text of a model card's prompt, in place of ours.")
+    concurrency: Count | None = Field(
+        None, description="Calls that the engine works on at once. Default: what the engine is good at."
+    )
+    queue: Count = Field(1024, description="Calls that may wait beside those; the next one is answered at once.")
+    context_length: Annotated[int, Field(ge=256), NOT_BOOLEAN] | None = Field(
+        None,
+        description="Longest prompt, in tokens; older turns are left out. Default: 8192, for the orchestrator "
+        "`overrides.orchestrator_model_context_length`.",
+    )
 
 
 class GuardRole(Role):
@@ -46,14 +84,51 @@ class GuardRole(Role):
     on_failure: Literal["allow", "block"] = Field(
         "allow", description="What happens to a request when the guard gives no answer in time."
     )
+    scope: Literal["last_user", "all", "all_and_tools"] = Field(
+        "last_user",
+        description="What is looked at: the last user message, every message, or the results of tools as well.",
+    )
+
+
+class FunctionRole(Role):
+    """The function model."""
+
+    entropy: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(
+        0.35,
+        description="Entropy in bits; where this and `varentropy` are exceeded a required value counts as guessed.",
+    )
+    varentropy: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(
+        1.7, description="Variance of the information of a token; see `entropy`."
+    )
+
+
+class Curve(Section):
+    """CurveZMQ keys of the connection to an inference process; `plano-cluster keys` makes them."""
+
+    public_key: Key | None = Field(None, description="Own public key. Default: computed from `secret_key`.")
+    secret_key: Key | None = Field(
+        None,
+        repr=False,
+        description="Own secret key; usually `$VARIABLE`. Needed by the inference process, and by frontends where it "
+        "admits only known ones.",
+    )
+    server_public_key: Key | None = Field(None, description="Frontends: public key of the inference process.")
+    client_public_keys: list[Key] | None = Field(
+        None, description="Inference process: the frontends it admits. Absent: all that know its public key."
+    )
 
 
 class Inference(Section):
     """The tier of the task-specific models."""
 
-    address: Annotated[Text, AfterValidator(_check_address)] | None = Field(
-        None, description="Where the inference process is reached. Absent: it is started beside the frontends."
+    address: Addresses | None = Field(
+        None,
+        description="Where inference processes are reached: tcp://HOST:PORT or ipc://PATH, one or several. Absent: one "
+        "is started beside the frontends.",
+    )
+    curve: Curve | None = Field(
+        None, description="Keys for tcp:// addresses of other machines. `PLANO_INFERENCE_*` settings come before them."
     )
     orchestrator: Role | None = Field(None, description="Chooses routes and agents.")
     guard: GuardRole | None = Field(None, description="Finds attacks in prompts.")
-    function: Role | None = Field(None, description="Turns prompts into calls of prompt targets.")
+    function: FunctionRole | None = Field(None, description="Turns prompts into calls of prompt targets.")

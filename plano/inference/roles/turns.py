@@ -67,9 +67,9 @@ def trim_middle(text: str, max_bytes: int) -> str:
     available = max_bytes - len(ELLIPSIS.encode())
     if available <= 0:
         return raw[: max(0, max_bytes)].decode("utf-8", "ignore")
-    head = int(available * HEAD_SHARE)
-    tail = available - head
-    return raw[:head].decode("utf-8", "ignore") + ELLIPSIS + raw[len(raw) - tail :].decode("utf-8", "ignore")
+    head = raw[: int(available * HEAD_SHARE)].decode("utf-8", "ignore")
+    tail = available - size_of(head)
+    return head + ELLIPSIS + raw[len(raw) - tail :].decode("utf-8", "ignore")
 
 
 def size_of(text: str) -> int:

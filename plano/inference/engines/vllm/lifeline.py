@@ -1,0 +1,48 @@
+"""Ties vLLM's engine core to the process that started it.
+
+vLLM runs a model in a process of its own, and that one goes on when its parent is killed, with the GPU's memory in its
+hands: the next start would find none. Its documented way into that process is a plugin (the entry point
+`vllm.general_plugins` in pyproject.toml), called in every process that vLLM starts, and in every process of anyone who
+uses vLLM in the same environment; hence the check whose child this is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+
+log = logging.getLogger(__name__)
+
+PARENT_VARIABLE = "PLANO_ENGINE_PARENT"
+_PLUGIN = "plano"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_EXIT_ORPHANED = 3
+
+
+def announce_parent() -> None:
+    """Makes this process the one that the engine cores started from now on die with."""
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is not None and _PLUGIN not in allowed.split(","):
+        os.environ["VLLM_PLUGINS"] = f"{allowed},{_PLUGIN}" if allowed else _PLUGIN
+
+
+def attach() -> None:
+    """The plugin: what vLLM calls in its processes. Does nothing in a process that is not our engine core.
+
+    The workers of a tensor-parallel engine are the core's children, and vLLM itself ends those with the core.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or str(parent.pid) != os.environ.get(PARENT_VARIABLE):
+        return
+    # A terminal's Ctrl-C reaches every process; the engine has to outlive the requests that are being drained.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent.pid:
+        log.error("the process that started this engine core has ended: so does the engine core")
+        os._exit(_EXIT_ORPHANED)
