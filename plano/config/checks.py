@@ -93,8 +93,6 @@ def _check_unserved(file: PlanoFile) -> Iterator[Finding]:
             unserved.append(f"{listener.type} listener `{listener.name}`")
         elif listener.filters or listener.output_filters:
             unserved.append(f"the filters of listener `{listener.name}`")
-        if listener.tls is not None:
-            unserved.append(f"tls of listener `{listener.name}`")
     if unserved:
         message = f"read and checked, but without effect in this version: {', '.join(unserved)}"
         yield Finding((), message, fatal=False)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Literal, cast
 from urllib.parse import quote, urlsplit
 
+from plano.config.checks_files import plan_tls
 from plano.config.compiling_inference import (
     compile_inference,
     compile_inference_alone,
@@ -25,7 +26,6 @@ from plano.config.plan import (
     ProviderPlan,
     RetryPlan,
 )
-from plano.config.problems import ConfigError, Path, Problem, render_path
 from plano.config.schema.file import PlanoFile
 from plano.config.schema.listeners import Listener
 from plano.config.schema.operations import Overrides
@@ -85,24 +85,20 @@ def compile_inference_plan(config: PlanoFile, settings: Settings) -> ClusterPlan
 
 
 def _compile_listeners(config: PlanoFile) -> tuple[ListenerPlan, ...]:
-    listeners = [_compile_listener(path, listener) for path, listener in declared_listeners(config)]
+    listeners = [_compile_listener(listener) for _, listener in declared_listeners(config)]
     if config.providers and not any(listener.type == "model" for listener in listeners):
         listeners.append(ADDED_LISTENER)
     return tuple(guard_listener(config, listener) for listener in listeners)
 
 
-def _compile_listener(path: Path, listener: Listener) -> ListenerPlan:
-    if listener.tls is not None:
-        # A socket that was meant to be encrypted must never be opened in the clear.
-        message = "TLS on listeners is not served in this version"
-        hint = "end TLS in front of Plano and remove this section"
-        raise ConfigError([Problem("config", None, render_path((*path, "tls")), message, hint)])
+def _compile_listener(listener: Listener) -> ListenerPlan:
     return ListenerPlan(
         name=listener.name,
         type=listener.type,
         address=listener.address or DECLARED_ADDRESS,
         port=listener.port or DEFAULT_PORTS[listener.type],
         timeout_s=listener.timeout or DEFAULT_TIMEOUTS_S[listener.type],
+        tls=plan_tls(listener.tls) if listener.tls is not None else None,
     )
 
 

@@ -318,8 +318,8 @@ class Exchange:
     def _pass_over(self, now_s: float) -> None:
         """Do not call this candidate: its circuit is open."""
         self._skipped += 1
-        self._failure = Failure(FailureKind.CIRCUIT_OPEN, "it has failed too often of late and is left alone for a while")
-        self._note_attempt(now_s, self._failure)
+        self._failure = failure = Failure(FailureKind.CIRCUIT_OPEN, "it has failed too often, and is not called now")
+        self._note_attempt(now_s, failure)
         self._fail_over()
 
     def _render(self, candidate: Candidate) -> bytes:

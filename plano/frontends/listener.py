@@ -12,6 +12,7 @@ from plano.frontends.deadlines import DeadlineTable
 from plano.frontends.errors import GatewayError
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.request import Request
+from plano.frontends.tls import Terminator
 from plano.frontends.trace import choose_request_id, make_trace
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Listener:
         self.preferences = frontend.plan.preferences
         # The short cut of requests that the task-specific models have nothing to say about.
         self.deliberates = bool(self.preferences) or self.jailbreak_message is not None
+        self.tls = Terminator(plan.name, plan.tls) if plan.tls is not None else None
         self.draining = False
         self.in_flight = 0
         self._connections: DeadlineTable[ClientConnection] = DeadlineTable(SWEEP_S)
@@ -76,8 +78,10 @@ class Listener:
         """
         idle_since_s = time.monotonic() - DRAIN_GRACE_S
         for connection in list(self.connections):
+            if connection.closed:
+                continue
             if connection.idle and connection.deadline_s - self.limits.keepalive_timeout_s <= idle_since_s:
-                connection.transport.close()
+                connection.leave()
 
     # -- requests ------------------------------------------------------------------------------------------------
 

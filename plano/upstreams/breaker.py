@@ -45,8 +45,8 @@ class Breaker:
         return self.open_until_s > now_s
 
     def admit(self, now_s: float) -> bool:
-        """May an attempt be made now? When the open time is over the first who asks is the probe; the others are refused
-        for as long again, so that a probe whose client leaves only costs time."""
+        """May an attempt be made now? When the open time is over the first who asks is the probe; the others are
+        refused for a while longer, so that a probe whose client leaves only costs time."""
         if self.open_until_s == 0.0:
             return True
         if self.open_until_s > now_s:

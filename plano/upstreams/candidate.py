@@ -35,8 +35,8 @@ class Candidate:
     """One provider entry and model as the clients of one dialect call it. `dialect` is what the upstream is spoken to
     in. `request_head` and `stream_head` end where the per-request headers begin, `answer_head` likewise for the
     client's answer. `asks_for_usage`: a chat stream is asked for its usage. `plain`: an endpoint that is passed
-    through; it is called in no dialect, and with the client's Content-Type, which its request brings along. `breaker` is
-    shared by all candidates of a provider entry.
+    through; it is called in no dialect, and with the client's Content-Type, which its request brings along. `breaker`
+    is shared by all candidates of a provider entry.
     """
 
     __slots__ = (

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from plano.config.compiling import compile_plan
-from plano.config.plan import RETRYABLE_STATUSES, RetryPlan
-from plano.config.problems import ConfigError
+from plano.config.plan import RETRYABLE_STATUSES, RetryPlan, TlsPlan
 from plano.config.settings import load_settings
 from tests.config.files import load_data, plan, plan_provider, small, with_provider
 
@@ -44,12 +43,19 @@ def test_no_model_listener_is_added_without_providers() -> None:
     assert [listener.name for listener in plan(data).listeners] == ["a"]
 
 
-def test_listener_with_tls_is_never_opened_in_the_clear() -> None:
-    listeners = [{"name": "llm", "type": "model", "tls": {"cert_file": "c", "key_file": "k", "min_version": 1.3}}]
-    loaded = load_data(small(listeners=listeners))
-    assert "tls of listener `llm`" in str(loaded.warnings[0])
-    with pytest.raises(ConfigError, match=r"listeners\[0\]\.tls: TLS on listeners is not served"):
-        compile_plan(loaded.config, load_settings())
+@pytest.mark.parametrize(
+    ("section", "compiled"),
+    [
+        ({}, TlsPlan("c", "k", None, "1.2")),
+        ({"min_version": 1.3}, TlsPlan("c", "k", None, "1.3")),
+        ({"client_ca_file": "a"}, TlsPlan("c", "k", "a", "1.2")),
+    ],
+)
+def test_a_listener_with_tls_is_never_opened_in_the_clear(section: dict[str, Any], compiled: TlsPlan) -> None:
+    tls = {"cert_file": "c", "key_file": "k", **section}
+    data = small(listeners=[{"name": "llm", "type": "model", "tls": tls}, {"name": "p", "type": "prompt"}])
+    assert [listener.tls for listener in plan(data).listeners] == [compiled, None]
+    assert not any("tls" in str(warning) for warning in load_data(data).warnings)
 
 
 @pytest.mark.parametrize(

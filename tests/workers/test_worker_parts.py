@@ -93,13 +93,13 @@ def test_every_frontend_gets_its_own_socket_on_the_same_port(address: str) -> No
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    assert bound.address.url == f"http://{'[::1]' if address == '::1' else '127.0.0.1'}:{bound.address.port}"
+    assert bound.url == f"http://{'[::1]' if address == '::1' else '127.0.0.1'}:{bound.address.port}"
     close_listeners([bound])
 
 
 def test_a_wildcard_address_is_shown_as_loopback() -> None:
     (bound,) = bind_listeners([listener(address="0.0.0.0")], frontends=1)
-    assert bound.address.url == f"http://127.0.0.1:{bound.address.port}"
+    assert bound.url == f"http://127.0.0.1:{bound.address.port}"
     close_listeners([bound])
 
 

@@ -62,8 +62,8 @@ class CircuitBreaker(Section):
     )
     open_for: PositiveDuration | None = Field(
         None,
-        description="How long the provider is passed over, up to a quarter less at random. It doubles with every failed "
-        "probe. Default: 5s.",
+        description="How long the provider is passed over, up to a quarter less at random. It doubles with every "
+        "failed probe. Default: 5s.",
     )
     max_open_for: PositiveDuration | None = Field(None, description="Longest time between two probes. Default: 2m.")
 
