@@ -22,22 +22,50 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 # For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325, 4.2). Those of TLS 1.3 are all of that kind.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
+# For who speaks plain HTTP here, as nginx and Go answer it: a TLS alert would be noise to them.
+_PLAIN_TEXT = b"This listener speaks HTTPS: begin the URL with https://\n"
+_PLAIN_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_PLAIN_TEXT), _PLAIN_TEXT)
+)
+
 Fingerprint = tuple[tuple[int, int, int] | None, ...]
 Handshakes = WeakKeyDictionary[ssl.SSLObject, float]
 
 
 class Handshake(ssl.SSLObject):
-    """One connection's TLS, which is among the handshakes of its context until its own is over, well or not."""
+    """One connection's TLS, which is among the handshakes of its context until its own is over, well or not.
+
+    The event loop cuts a connection whose handshake raises, and the client would not learn why. So it is told that more
+    data is needed: then it sends what there is to send, the alert, and waits for the client to leave, for as long as it
+    would for any handshake.
+    """
+
+    incoming: ssl.MemoryBIO
+    outgoing: ssl.MemoryBIO
+    refused = False
 
     def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError:
-            self._leave()
-            raise
+        if not self.refused:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                self._refuse(error)
+            else:
+                self._leave()
+                return
+        self.incoming.read()  # a client that goes on sending costs no memory
+        raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the client is refused")
+
+    def _refuse(self, error: ssl.SSLError) -> None:
+        self.refused = True
         self._leave()
+        log.debug("a handshake failed: %s", error.reason)
+        if error.reason == "HTTP_REQUEST":
+            self.outgoing.read()
+            self.outgoing.write(_PLAIN_ANSWER)
 
     def _leave(self) -> None:
         context = self.context
@@ -68,6 +96,8 @@ class RenewableContext(ssl.SSLContext):
     ) -> ssl.SSLObject:
         newest = self.newest
         wrapped = newest.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(wrapped, Handshake)
+        wrapped.incoming, wrapped.outgoing = incoming, outgoing
         newest.handshakes[wrapped] = time.monotonic()
         return wrapped
 
