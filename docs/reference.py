@@ -29,7 +29,8 @@ EVERYTHING = "*"
 # What this version acts on. Everything else is checked when the file is loaded, and waits for its feature.
 SERVED: dict[str, frozenset[str] | str] = {
     "PlanoFile": frozenset({"version", "listeners", "model_providers", "llm_providers", "model_aliases", "overrides"}),
-    "Listener": frozenset({"name", "type", "port", "address", "timeout", "max_retries"}),
+    "Listener": frozenset({"name", "type", "port", "address", "timeout", "max_retries", "tls"}),
+    "ListenerTls": EVERYTHING,
     "LegacyListeners": frozenset({"egress_traffic"}),
     "LegacyListener": frozenset({"address", "port", "timeout"}),
     "ModelProvider": frozenset(
@@ -49,6 +50,7 @@ SERVED: dict[str, frozenset[str] | str] = {
     ),
     "RetryPolicy": EVERYTHING,
     "Backoff": EVERYTHING,
+    "CircuitBreaker": EVERYTHING,
     "ModelAlias": EVERYTHING,
     "Overrides": frozenset({"upstream_connect_timeout", "upstream_tls_ca_path"}),
 }
