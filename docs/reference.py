@@ -28,7 +28,19 @@ EVERYTHING = "*"
 
 # What this version acts on. Everything else is checked when the file is loaded, and waits for its feature.
 SERVED: dict[str, frozenset[str] | str] = {
-    "PlanoFile": frozenset({"version", "listeners", "model_providers", "llm_providers", "model_aliases", "overrides"}),
+    "PlanoFile": frozenset(
+        {
+            "version",
+            "listeners",
+            "model_providers",
+            "llm_providers",
+            "model_aliases",
+            "overrides",
+            "prompt_guards",
+            "routing_preferences",
+            "inference",
+        }
+    ),
     "Listener": frozenset({"name", "type", "port", "address", "timeout", "max_retries", "tls"}),
     "ListenerTls": EVERYTHING,
     "LegacyListeners": frozenset({"egress_traffic"}),
@@ -52,7 +64,25 @@ SERVED: dict[str, frozenset[str] | str] = {
     "Backoff": EVERYTHING,
     "CircuitBreaker": EVERYTHING,
     "ModelAlias": EVERYTHING,
-    "Overrides": frozenset({"upstream_connect_timeout", "upstream_tls_ca_path"}),
+    "PromptGuards": EVERYTHING,
+    "InputGuards": EVERYTHING,
+    "JailbreakGuard": EVERYTHING,
+    "OnException": EVERYTHING,
+    "RoutingPreference": frozenset({"name", "description", "models"}),
+    "Overrides": frozenset(
+        {
+            "upstream_connect_timeout",
+            "upstream_tls_ca_path",
+            "llm_routing_model",
+            "agent_orchestration_model",
+            "orchestrator_model_context_length",
+        }
+    ),
+    "Inference": EVERYTHING,
+    "Role": EVERYTHING,
+    "GuardRole": EVERYTHING,
+    "FunctionRole": EVERYTHING,
+    "Curve": EVERYTHING,
 }
 
 
@@ -80,7 +110,8 @@ def render_settings() -> str:
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         description = (field.description or "").replace("|", "\\|")
-        default = "" if field.default_factory is not None else f"`{field.default}`"
+        nothing = field.default_factory is not None or field.default in (None, ())
+        default = "" if nothing else f"`{field.default}`"
         lines.append(f"| `PLANO_{name.upper()}` | {default} | {description} |")
     return "\n".join(lines) + "\n"
 

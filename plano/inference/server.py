@@ -24,10 +24,14 @@ from plano.inference.figures import ServerFigures
 from plano.inference.keeper import KEEPER_POLICY, EngineKeeper, KeeperPolicy
 from plano.inference.lanes import DRAINING, READY, Lane, Peer, Ticket
 from plano.inference.sockets import (
+    NOBLOCK,
+    NOBLOCK_MORE,
+    ZAP_DOMAIN,
     Monitor,
     Reader,
     checked_key,
     is_protected_place,
+    is_readable,
     set_bounds,
     set_family,
     set_keepalive,
@@ -230,7 +234,7 @@ class InferenceServer:
         if admitted:
             self._authenticator = AsyncioAuthenticator(context)
             self._authenticator.start()
-            self._authenticator.configure_curve_callback("*", _Admission(admitted))
+            self._authenticator.configure_curve_callback(ZAP_DOMAIN.decode(), _Admission(admitted))
 
     def _bind_one(self, address: str) -> str:
         set_family(self._socket, address)
@@ -261,7 +265,7 @@ class InferenceServer:
                 if more and taken >= MESSAGES_PER_TURN:
                     return True
                 # Answers were sent, and sending may have swallowed the news of an arrival.
-                more = more or bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+                more = more or is_readable(self._socket)
         finally:
             self._draining_socket = False
             if self._due:
@@ -275,11 +279,14 @@ class InferenceServer:
         count = 0
         try:
             while count < most:
-                identity = receive(zmq.NOBLOCK)
-                frame = receive(zmq.NOBLOCK, False)
+                # One call is the rule, and asking for the next is cheaper than the exception; two are often many.
+                if count == 1 and not is_readable(self._socket):
+                    return False, count
+                identity = receive(NOBLOCK)
+                frame = receive(NOBLOCK, False)
                 count += 1
                 if frame.more:
-                    while receive(zmq.NOBLOCK, False).more:
+                    while receive(NOBLOCK, False).more:
                         pass
                     self._refuse(identity, Malformed("a message has one part", fault="parts"))
                 else:
@@ -298,9 +305,9 @@ class InferenceServer:
         except Malformed as error:
             self._refuse(identity, error)
             return
-        if type(message) is Call:
+        if isinstance(message, Call):
             self._take_call(peer, message, now_s)
-        elif type(message) is Cancel:
+        elif isinstance(message, Cancel):
             ticket = peer.calls.get(message.id)
             if ticket is not None:
                 ticket.cancel(Status.CANCELLED)
@@ -361,8 +368,8 @@ class InferenceServer:
     def _send_frame(self, peer: Peer, frame: bytes) -> None:
         """Send, or count why not. Never waits."""
         try:
-            self._send(peer.identity, zmq.NOBLOCK | zmq.SNDMORE)
-            self._send(frame, zmq.NOBLOCK)
+            self._send(peer.identity, NOBLOCK_MORE)
+            self._send(frame, NOBLOCK)
         except zmq.Again:
             self._undelivered += 1  # it does not read its answers
         except zmq.ZMQError as error:

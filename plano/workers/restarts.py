@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,26 @@ class SupervisionPolicy:
     def for_inference(self) -> SupervisionPolicy:
         """The policy of an inference process."""
         return replace(self, hang_timeout_s=self.inference_hang_timeout_s, start_timeout_s=None)
+
+
+class Signs(NamedTuple):
+    """What is known of a running child, in seconds: its age, and for how long it has said nothing. `has_spoken`: it has
+    ever said anything."""
+
+    age_s: float
+    silent_s: float
+    has_spoken: bool
+    is_ready: bool
+
+
+def find_reason_to_kill(policy: SupervisionPolicy, signs: Signs) -> str | None:
+    """What is wrong with a child that is to be killed for it; None when all is well."""
+    if signs.has_spoken and signs.silent_s > policy.hang_timeout_s:
+        return f"has not answered for {signs.silent_s:.0f} s"
+    limits_s = (policy.start_timeout_s, None if signs.has_spoken else policy.first_word_timeout_s)
+    if not signs.is_ready and any(limit_s is not None and signs.age_s > limit_s for limit_s in limits_s):
+        return f"is not ready after {signs.age_s:.0f} s"
+    return None
 
 
 class RestartBackoff:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from plano.workers.boot import ChildBoot
 from plano.workers.children import Child, describe_exit
 from plano.workers.failures import StartError
 from plano.workers.frames import Message
-from plano.workers.restarts import RestartBackoff, SupervisionPolicy
+from plano.workers.restarts import RestartBackoff, Signs, SupervisionPolicy, find_reason_to_kill
 
 log = logging.getLogger(__name__)
 
@@ -189,15 +188,11 @@ class Slot:
                 # We were stopped ourselves (SIGSTOP, a sleeping laptop): the silence was ours.
                 child.last_heard = now
             checked = now
-            age_s, silent_s = now - child.spawned, now - child.last_heard
             has_spoken = child.last_heard > child.spawned
-            limits_s = (policy.start_timeout_s, None if has_spoken else policy.first_word_timeout_s)
-            limit_s = min((limit for limit in limits_s if limit is not None), default=math.inf)
-            if has_spoken and silent_s > policy.hang_timeout_s:
-                log.error("%s (pid %d) has not answered for %.0f s: killing it", self.name, child.pid, silent_s)
-                child.kill()
-            elif not child.is_ready and age_s > limit_s:
-                log.error("%s (pid %d) is not ready after %.0f s: killing it", self.name, child.pid, age_s)
+            signs = Signs(now - child.spawned, now - child.last_heard, has_spoken, child.is_ready)
+            reason = find_reason_to_kill(policy, signs)
+            if reason is not None:
+                log.error("%s (pid %d) %s: killing it", self.name, child.pid, reason)
                 child.kill()
             else:
                 child.ping()

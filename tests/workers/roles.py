@@ -76,7 +76,7 @@ async def infer(boot: InferenceBoot, control: Control) -> None:
 
 
 async def load_slowly(boot: InferenceBoot, control: Control) -> None:
-    """Loads for longer than a frontend may take to start, and tells so."""
+    """Loads for longer than everything else takes, and tells so."""
     control.tell(roles={"guard": {"state": "loading"}})
     await asyncio.sleep(2.5)
     await control.ready(roles={"guard": {"state": "ready"}})

@@ -33,7 +33,7 @@ def ask(cluster: ClusterProcess, model: str) -> tuple[int, dict[str, object]]:
 
 def test_a_request_passes_through_the_whole_cluster_and_is_counted(demo_provider: DemoProcess) -> None:
     with ClusterProcess(CONFIG, {"DEMO_URL": demo_provider.url}, workers=2) as cluster:
-        assert set(cluster.children()) == {"frontend 0", "frontend 1", "telemetry"}
+        assert set(cluster.children()) == {"frontend 0", "frontend 1", "inference", "telemetry"}
         status, answer = ask(cluster, "openai/demo")
         assert (status, answer["object"]) == (200, "chat.completion")
         sample = 'plano_requests_total{listener="egress",model="openai/demo",provider="openai",status="200"} 1.0'

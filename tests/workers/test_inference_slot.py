@@ -38,17 +38,15 @@ def test_a_killed_inference_process_comes_back_and_the_cluster_stays_ready(tmp_p
         assert 'plano_child_restarts_total{child="inference"} 1.0' in cluster.admin("/metrics")[1]
 
 
-def test_loading_may_take_longer_than_another_child_may_take_to_start(tmp_path: Path) -> None:
-    policy = {"ping_interval_s": 0.2, "start_timeout_s": 1.0}
-    with SupervisedCluster(tmp_path, workers=1, inference="load_slowly", policy=policy) as cluster:
+def test_the_cluster_waits_for_what_loads_and_says_so(tmp_path: Path) -> None:
+    with SupervisedCluster(tmp_path, workers=1, inference="load_slowly") as cluster:
         assert cluster.children()["inference"]["restarts"] == 0
         assert cluster.children()["inference"]["info"]["roles"] == {"guard": {"state": "ready"}}
         assert "awaited: inference {'roles': {'guard': {'state': 'loading'}}}" in cluster.log
-        assert "awaited: frontend 0" not in cluster.log
 
 
 def test_one_that_hangs_while_it_loads_is_replaced(tmp_path: Path) -> None:
-    policy = {"ping_interval_s": 0.1, "inference_hang_timeout_s": 1.0}
+    policy = {"ping_interval_s": 0.1, "inference_hang_timeout_s": 2.0}
     with SupervisedCluster(tmp_path, workers=1, inference="hang_while_loading", policy=policy) as cluster:
         assert cluster.children()["inference"]["restarts"] == 1
         assert "inference" in cluster.log

@@ -21,7 +21,7 @@ from plano.workers.children import describe_exit
 from plano.workers.failures import StartError
 from plano.workers.frames import FrameDecoder, FrameError, encode_boot, encode_message, read_boot
 from plano.workers.logs import JsonFormatter, TextFormatter
-from plano.workers.restarts import RestartBackoff, SupervisionPolicy
+from plano.workers.restarts import RestartBackoff, Signs, SupervisionPolicy, find_reason_to_kill
 from plano.workers.rundir import ClusterInfo, RunDir
 from plano.workers.sockets import bind_admin, bind_listeners, close_listeners
 
@@ -71,6 +71,29 @@ def test_the_first_restart_is_immediate_and_early_deaths_wait_ever_longer() -> N
     assert backoff.delay_after(10.0) == 0.0
     assert backoff.delay_after(1.0) == 0.5
     assert max(backoff.delay_after(0.0) for _ in range(5_000)) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("signs", "frontend", "inference"),
+    [
+        (Signs(age_s=29, silent_s=29, has_spoken=False, is_ready=False), None, None),
+        (Signs(age_s=31, silent_s=31, has_spoken=False, is_ready=False), "is not ready", "is not ready"),
+        (Signs(age_s=31, silent_s=1, has_spoken=True, is_ready=False), "is not ready", None),
+        (Signs(age_s=900, silent_s=1, has_spoken=True, is_ready=False), "is not ready", None),
+        (Signs(age_s=15, silent_s=11, has_spoken=True, is_ready=False), "has not answered", None),
+        (Signs(age_s=900, silent_s=31, has_spoken=True, is_ready=False), "has not answered", "has not answered"),
+        (Signs(age_s=900, silent_s=9, has_spoken=True, is_ready=True), None, None),
+        (Signs(age_s=900, silent_s=11, has_spoken=True, is_ready=True), "has not answered", None),
+    ],
+)
+def test_who_is_killed_for_being_slow(signs: Signs, frontend: str | None, inference: str | None) -> None:
+    policy = SupervisionPolicy()
+    for expected, found in (
+        (frontend, find_reason_to_kill(policy, signs)),
+        (inference, find_reason_to_kill(policy.for_inference(), signs)),
+    ):
+        assert (found is None) == (expected is None)
+        assert (expected or "") in (found or "")
 
 
 @pytest.mark.parametrize(
