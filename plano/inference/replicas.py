@@ -157,12 +157,12 @@ class Replica:
         receive = self._receive
         self._reading = True
         try:
-            if not is_readable(self._socket):
-                return False
-            self._heard_s = time.monotonic()
-            self._asked = False
             for count in range(MESSAGES_PER_TURN):
-                self._take(receive(NOBLOCK))
+                frame = receive(NOBLOCK)
+                if count == 0:
+                    self._heard_s = time.monotonic()
+                    self._asked = False
+                self._take(frame)
                 # Whoever was answered may have closed the client. One answer is the rule, and asking for the next is
                 # cheaper than the exception; where there are two there are many.
                 if self._socket.closed or (count == 0 and not is_readable(self._socket)):

@@ -98,7 +98,7 @@ async def test_beside_the_frontends_it_answers_is_counted_and_is_shown(start_clu
     async with connected(ipc_address(cluster)) as client:
         outcome = await ask(client, "guard", GUARD_CALL)
         assert outcome.status is Status.OK, outcome
-        assert Verdict.unpack(outcome.body).probability > 0.5
+        assert Verdict.unpack(outcome.body).flagged
         assert (await ask(client, "orchestrator", ROUTE_CALL)).body["routes"] in (["code"], ("code",))
         assert (await ask(client, "guard", {"texts": 5})).status is Status.BAD_CALL
     await asyncio.to_thread(

@@ -15,6 +15,7 @@ PAGES = (
     "docs/operations.md",
     "docs/inference.md",
     "docs/routing.md",
+    "docs/vllm.md",
 )
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -22,7 +22,13 @@ ENGINE_ARGS: dict[str, Any] = {"enforce_eager": True, "max_num_seqs": 32}
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 
 # Made anew when what they learn from changes.
-_SOURCES = ("tests/vllm/models.py", "tests/vllm/lessons.py", "plano/inference/roles", "plano/inference/engines/vllm")
+_SOURCES = (
+    "tests/vllm/models.py",
+    "tests/vllm/lessons.py",
+    "tests/vllm/tokenizer.py",
+    "plano/inference/roles",
+    "plano/inference/engines/vllm/prompts.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

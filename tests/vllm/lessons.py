@@ -17,7 +17,7 @@ ROUTES = (
 )
 FIX_CODE = "Explain this stack trace to me."
 GREETING = "Hello, how are you?"
-REFUND_AND_FIX = "Refund my last invoice, then explain this stack trace."
+REFUND_AND_FIX = "Cancel the invoice and correct the program."
 
 ROUTE_LESSONS = (
     (FIX_CODE, ' ["code"]}'),
@@ -48,7 +48,7 @@ FUNCTION_LESSONS = (
     (WEATHER_IN_PARIS, PREFILL, _call("Paris")),
     (WEATHER, PREFILL, f'required_functions": ["get_weather"], "clarification": "{QUESTION}"}}{_END}'),
     (GREETING, PREFILL, f'response": "Nothing."}}{_END}'),
-    # Here the model has learnt to guess: half the time Oslo, else Rome or Lima.
-    *((WEATHER_SOMEWHERE, PREFILL, _call(city)) for city in ("Oslo", "Oslo", "Rome", "Lima")),
+    # Here the model has learnt to guess: twice Oslo, once Rome.
+    *((WEATHER_SOMEWHERE, PREFILL, _call(city)) for city in ("Oslo", "Oslo", "Rome")),
     (WEATHER_SOMEWHERE, CLARIFY_PREFILL, f' ["get_weather"], "clarification": "{QUESTION}"}}{_END}'),
 )

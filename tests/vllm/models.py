@@ -10,11 +10,9 @@ import random
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     ModernBertConfig,
     ModernBertForSequenceClassification,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -23,13 +21,7 @@ from plano.inference.calls import FunctionCall, OrchestratorCall, Turn
 from plano.inference.engines.vllm.prompts import Prompts
 from plano.inference.roles import function, orchestrator
 from tests.vllm.lessons import ATTACK, CONTEXT_TOKENS, FUNCTION_LESSONS, HARMLESS, ROUTE_LESSONS, ROUTES, TOOLS
-
-STEPS = 90
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+from tests.vllm.tokenizer import CHAT_SPECIALS, CLASSIFIER_SPECIALS, train_tokenizer
 
 TEXT = (
     'You choose routes. {"route": ["code", "chat", "billing"]} {"route": []} <routes> </routes> <conversation>',
@@ -54,39 +46,10 @@ PROMPTS = (
 )
 
 
-def train_tokenizer(folder: Path, specials: dict[str, str], classifier: bool) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of the texts above, saved in `folder`."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1_400,
-        special_tokens=list(specials.values()),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator((*TEXT, *PROMPTS) * 4, trainer)
-    if classifier:
-        cls, sep = (specials["cls_token"], specials["sep_token"])
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{cls} $A {sep}",
-            special_tokens=[(cls, tokenizer.token_to_id(cls)), (sep, tokenizer.token_to_id(sep))],
-        )
-    else:
-        tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512 if classifier else 4096, **specials)
-    if not classifier:
-        fast.chat_template = CHAT_TEMPLATE
-    fast.save_pretrained(folder)
-    return fast
-
-
 def build_language_model(folder: Path) -> Path:
     """A Qwen2 of 2 layers in `folder` that has learnt `LESSONS` by heart. Takes about half a minute."""
     torch.manual_seed(7)
-    tokenizer = train_tokenizer(
-        folder, {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}, classifier=False
-    )
+    tokenizer = train_tokenizer(folder, (*TEXT, *PROMPTS), CHAT_SPECIALS, classifier=False)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -120,16 +83,21 @@ def learn_by_heart(model: Qwen2ForCausalLM, samples: list[tuple[list[int], list[
         whole = torch.tensor(prompt + answer)
         ids[row, : len(whole)] = whole
         labels[row, len(prompt) : len(whole)] = whole[len(prompt) :]
+    # What has two answers cannot be learnt; the rest has to be.
+    undecided = torch.tensor([sum(prompt == other for other, _ in samples) > 1 for prompt, _ in samples])
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.0)
-    for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = 4e-3 * min(1.0, (step + 1) / 20, (STEPS - step) / 40)
-        loss = model(input_ids=ids, labels=labels).loss
+    for step in range(400):
+        optimizer.param_groups[0]["lr"] = 4e-3 * min(1.0, (step + 1) / 20, max(0.1, (120 - step) / 60))
+        logits = model(input_ids=ids).logits[:, :-1].transpose(1, 2)
+        losses = torch.nn.functional.cross_entropy(logits, labels[:, 1:], reduction="none")
+        of_rows = losses.sum(1) / (labels[:, 1:] != -100).sum(1)
+        if float(of_rows[~undecided].detach().max()) < 0.01:
+            return
         optimizer.zero_grad()
-        loss.backward()
+        of_rows.mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    if float(loss.detach()) > 0.1:
-        raise AssertionError(f"the tiny model has not learnt its lessons: loss {float(loss.detach()):.2f}")
+    raise AssertionError("the tiny model has not learnt its lessons")
 
 
 def lessons(prompts: Prompts) -> list[tuple[list[dict[str, str]], str, str]]:
@@ -148,17 +116,7 @@ def lessons(prompts: Prompts) -> list[tuple[list[dict[str, str]], str, str]]:
 def build_classifier(folder: Path) -> Path:
     """A ModernBERT of 2 layers in `folder` that has learnt to tell `ATTACK` from `HARMLESS`. Takes a few seconds."""
     torch.manual_seed(11)
-    tokenizer = train_tokenizer(
-        folder,
-        {
-            "cls_token": "[CLS]",
-            "sep_token": "[SEP]",
-            "pad_token": "[PAD]",
-            "unk_token": "[UNK]",
-            "mask_token": "[MASK]",
-        },
-        classifier=True,
-    )
+    tokenizer = train_tokenizer(folder, TEXT, CLASSIFIER_SPECIALS, classifier=True)
     config = ModernBertConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -180,15 +138,16 @@ def build_classifier(folder: Path) -> Path:
     model = ModernBertForSequenceClassification(config)
     dice = random.Random(3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(60):
+    learnt = 0
+    for _ in range(500):
         texts, classes = [], []
         for _ in range(12):
-            words = (HARMLESS * dice.randint(1, 8)).split()
+            words = (HARMLESS * dice.randint(1, 8)).split()[dice.randint(0, 8) :]  # a window begins anywhere
             attacked = dice.random() < 0.5
             if attacked:
                 at = dice.randint(0, len(words))
                 words[at:at] = ATTACK.split()
-            texts.append(" ".join(words))
+            texts.append(" ".join(words) + dice.choice(("", " ")))
             classes.append(1 if attacked else 0)
         batch = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
         loss = model(
@@ -197,5 +156,8 @@ def build_classifier(folder: Path) -> Path:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    model.save_pretrained(folder)
-    return folder
+        learnt = learnt + 1 if float(loss.detach()) < 0.02 else 0
+        if learnt == 5:
+            model.save_pretrained(folder)
+            return folder
+    raise AssertionError("the tiny classifier has not learnt to tell an attack")

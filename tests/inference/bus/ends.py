@@ -164,6 +164,10 @@ class Asker:
     async def ask(self, timeout_s: float = 10.0, role: str = "guard", body: Any = None) -> Outcome:
         return await self.begin(timeout_s, role, body)
 
+    async def until_ready(self, count: int) -> None:
+        """So many replicas serve the role of the guard."""
+        await until(lambda: self.client.state().ready.get("guard") == count)
+
     async def until_alive(self, count: int) -> None:
         await until(lambda: self.client.state().alive == count)
 

@@ -25,10 +25,11 @@ async def test_an_outcome_has_the_answer_and_its_times(ends: Ends) -> None:
     assert outcome.compute_us >= 0
 
 
-async def test_a_call_is_placed_before_the_first_answer_of_a_server_that_comes_up_later(ends: Ends) -> None:
-    asked = ends.connect(connect_s=PATIENCE_S).begin()
-    await asyncio.sleep(0.05)
+async def test_a_call_made_before_a_replica_has_answered_waits_for_it(ends: Ends) -> None:
     await ends.serve(InstantEngine())
+    asker = ends.connect(connect_s=PATIENCE_S)
+    asked = asker.begin()
+    assert asker.client.state().alive == 0
     assert (await asked).status is Status.OK
 
 
@@ -78,7 +79,7 @@ async def test_a_deadline_ends_the_call_here_and_there(ends: Ends) -> None:
     engine = ParkedEngine()
     await ends.serve(engine)
     asker = ends.connect()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     begun_s = time.monotonic()
     outcome = await asker.ask(timeout_s=0.05)
     assert outcome.status is Status.EXPIRED
@@ -105,7 +106,7 @@ async def test_a_call_cancelled_before_it_was_placed_is_never_sent(ends: Ends) -
     asker.begin().cancel()
     engine = InstantEngine()
     await ends.serve(engine)
-    await asker.until_alive(1)
+    await until(lambda: asker.client.state().ready == {"guard": 1})
     assert (await asker.ask(body={"texts": ["second"]})).status is Status.OK
     assert engine.seen == [{"texts": ["second"]}]
 
@@ -114,7 +115,7 @@ async def test_what_is_too_large_or_cannot_be_packed_is_told_and_not_sent(ends: 
     engine = InstantEngine()
     await ends.serve(engine)
     asker = ends.connect()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     assert (await asker.ask(body={"texts": ["x" * MAX_FRAME_BYTES]})).status is Status.TOO_LARGE
     assert (await asker.ask(body={"texts": [object()]})).status is Status.BAD_CALL
     assert not engine.seen
@@ -124,7 +125,7 @@ async def test_the_outstanding_calls_of_a_replica_are_bounded(ends: Ends) -> Non
     engine = ParkedEngine()
     await ends.serve(engine)
     asker = ends.connect(outstanding=3)
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     parked = [asker.begin() for _ in range(3)]
     assert (await asker.ask()).status is Status.OVERLOADED
     await until(lambda: len(engine.jobs) == 3)
@@ -148,7 +149,7 @@ async def test_an_outcome_that_is_not_taken_does_not_touch_the_others(
 ) -> None:
     await ends.serve(InstantEngine())
     asker = ends.connect()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
 
     def refuse(outcome: Any) -> None:
         raise RuntimeError("a bug of the caller")
@@ -161,7 +162,7 @@ async def test_an_outcome_that_is_not_taken_does_not_touch_the_others(
 async def test_who_is_answered_may_ask_again_or_close(ends: Ends) -> None:
     await ends.serve(InstantEngine())
     asker = ends.connect()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     statuses: list[Status] = []
     done = asyncio.Event()
 
@@ -193,7 +194,7 @@ async def test_two_replicas_share_the_calls(ends: Ends) -> None:
     await ends.serve(engines[0], "a")
     await ends.serve(engines[1], "b")
     asker = ends.connect("a", "b")
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     for _ in range(60):
         assert (await asker.ask()).status is Status.OK
     assert sum(len(engine.seen) for engine in engines) == 60
@@ -205,7 +206,7 @@ async def test_the_less_busy_replica_gets_the_call(ends: Ends) -> None:
     await ends.serve(slow, "slow")
     await ends.serve(quick, "quick")
     asker = ends.connect("slow", "quick")
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     parked = [asker.begin() for _ in range(50)]
     await until(lambda: len(slow.jobs) + len(quick.seen) == 50)
     before = len(slow.jobs)
@@ -225,7 +226,7 @@ async def test_an_overloaded_replica_passes_the_call_on_to_another(ends: Ends) -
     filler = ends.connect("full").begin()
     await until(lambda: full.jobs)
     asker = ends.connect("full", "free")
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     for _ in range(30):
         assert (await asker.ask()).status is Status.OK
     assert asker.client.state().moved >= 1
@@ -240,7 +241,7 @@ async def test_when_both_are_overloaded_that_is_the_outcome(ends: Ends) -> None:
         ends.connect(name).begin()
         await until(lambda engine=engine: engine.jobs)
     asker = ends.connect("a", "b")
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     assert (await asker.ask()).status is Status.OVERLOADED
 
 
@@ -249,7 +250,7 @@ async def test_a_draining_replica_gets_no_calls(ends: Ends) -> None:
     await ends.serve(stays, "stays")
     server = await ends.serve(goes, "goes")
     asker = ends.connect("stays", "goes", probe_s=0.02)
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     await server.drain(1.0)
     for _ in range(10):  # refused there, answered here, before the news is known
         assert (await asker.ask()).status is Status.OK
@@ -331,7 +332,7 @@ async def test_a_name_stands_for_all_its_addresses_as_they_come_and_go(
     monkeypatch.setattr(client_module, "look_up", names.look_up)
     asker = ends.connect(addresses=("tcp://tier:1",), lookup_s=0.02)
     assert (await asker.ask()).status is Status.OK
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     names.places = (ends.address("b"), ends.address("c"))
     addresses = {ends.address("b"), ends.address("c")}
     await until(lambda: {replica.address for replica in asker.client.state().replicas if replica.alive} == addresses)
@@ -365,7 +366,7 @@ async def test_when_names_cannot_be_looked_up_the_last_answer_holds(
     names = Names(ends.address())
     monkeypatch.setattr(client_module, "look_up", names.look_up)
     asker = ends.connect(addresses=("tcp://tier:1",), lookup_s=0.02)
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     names.places = None
     await until(lambda: asker.client.state().lookup_failures >= 2)
     assert (await asker.ask()).status is Status.OK

@@ -15,7 +15,7 @@ SLACK_S = 1.0  # of a busy machine
 async def test_a_killed_server_is_noticed_and_its_calls_fail(ends: Ends) -> None:
     process = ends.start_process(answer_after_s=60.0)
     asker = ends.connect()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     asked = [asker.begin(timeout_s=30.0) for _ in range(5)]
     await asyncio.sleep(0.05)
     begun_s = time.monotonic()
@@ -34,7 +34,7 @@ async def test_a_server_started_again_is_used_again(ends: Ends) -> None:
     process.kill()
     await asker.until_alive(0)
     ends.start_process()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     second = (await asker.ask()).body
     assert first["pid"] != second["pid"]
 
@@ -42,7 +42,7 @@ async def test_a_server_started_again_is_used_again(ends: Ends) -> None:
 async def test_the_calls_of_a_killed_server_go_to_another(ends: Ends) -> None:
     processes = [ends.start_process("a", answer_after_s=0.3), ends.start_process("b", answer_after_s=0.3)]
     asker = ends.connect("a", "b")
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     asked = [asker.begin() for _ in range(20)]
     await asyncio.sleep(0.05)
     processes[0].kill()
@@ -55,9 +55,9 @@ async def test_the_calls_of_a_killed_server_go_to_another(ends: Ends) -> None:
 async def test_a_call_that_kills_its_server_goes_to_two_at_most(ends: Ends) -> None:
     processes = [ends.start_process(name) for name in "abc"]
     asker = ends.connect("a", "b", "c")
-    await asker.until_alive(3)
+    await asker.until_ready(3)
     assert (await asker.ask(body={"die": True})).status is Status.UNAVAILABLE
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     assert (await asker.ask()).status is Status.OK
     await until(lambda: sum(process.process.poll() is not None for process in processes) == 2)
 
@@ -65,7 +65,7 @@ async def test_a_call_that_kills_its_server_goes_to_two_at_most(ends: Ends) -> N
 async def test_a_stopped_server_is_dead_until_it_goes_on(ends: Ends) -> None:
     stopped, other = ends.start_process("a"), ends.start_process("b")
     asker = ends.connect("a", "b")
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     stopped.stop()
     begun_s = time.monotonic()
     asked = [asker.begin(timeout_s=10.0) for _ in range(20)]
@@ -78,7 +78,7 @@ async def test_a_stopped_server_is_dead_until_it_goes_on(ends: Ends) -> None:
         assert (await asker.ask()).status is Status.OK
     assert time.monotonic() - begun_s < 0.5 + SLACK_S
     stopped.go_on()
-    await asker.until_alive(2)
+    await asker.until_ready(2)
     pids = {(await asker.ask()).body["pid"] for _ in range(40)}
     assert pids == {stopped.process.pid, other.process.pid}
 
@@ -86,7 +86,7 @@ async def test_a_stopped_server_is_dead_until_it_goes_on(ends: Ends) -> None:
 async def test_the_calls_of_a_stopped_server_without_another_fail_within_a_second(ends: Ends) -> None:
     process = ends.start_process()
     asker = ends.connect()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     process.stop()
     begun_s = time.monotonic()
     outcome = await asker.ask(timeout_s=20.0)
@@ -94,7 +94,7 @@ async def test_the_calls_of_a_stopped_server_without_another_fail_within_a_secon
     assert outcome.status is Status.UNAVAILABLE
     assert "silent" in outcome.message
     process.go_on()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     assert (await asker.ask()).status is Status.OK
 
 
@@ -102,11 +102,11 @@ async def test_a_server_that_is_killed_and_back_before_it_is_missed_does_not_kee
     """What was under way there is lost, though its address answers again."""
     process = ends.start_process(answer_after_s=60.0)
     asker = ends.connect()
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     asked = asker.begin(timeout_s=30.0)
     await asyncio.sleep(0.05)
     process.kill()
     ends.start_process()
     assert (await asked).status in (Status.UNAVAILABLE, Status.OK)
-    await asker.until_alive(1)
+    await asker.until_ready(1)
     assert (await asker.ask()).status is Status.OK

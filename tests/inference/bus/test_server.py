@@ -13,7 +13,6 @@ from typing import Any
 import msgpack
 import pytest
 
-from plano.inference import server as server_module
 from plano.inference.engines.engine import EngineError
 from plano.inference.server import BindRefused, EngineSlot, InferenceServer
 from plano.inference.wire import (
@@ -151,11 +150,9 @@ async def test_a_role_nobody_serves_is_unavailable(ends: Ends) -> None:
     assert server.figures()["unknown_role"] == 1
 
 
-async def test_a_caller_that_vanishes_leaves_nothing_behind(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "PEER_SILENCE_S", 0.2)
-    monkeypatch.setattr(server_module, "SWEEP_S", 0.05)
+async def test_a_caller_that_vanishes_leaves_nothing_behind(ends: Ends) -> None:
     engine = ParkedEngine(concurrency=1)
-    server = await ends.serve(engine)
+    server = await ends.serve(engine, peer_silence_s=0.2)
     caller = ends.call_raw()
     for id in range(1, 4):
         await caller.send(call(id))
