@@ -61,6 +61,7 @@ HOT_PATH = (
     "plano/inference/wheel.py",
     "plano/inference/wire.py",
     "plano/upstreams/attempts.py",
+    "plano/upstreams/breaker.py",
     "plano/upstreams/candidate.py",
     "plano/upstreams/connection.py",
     "plano/upstreams/failures.py",

@@ -89,8 +89,6 @@ def _check_unserved(file: PlanoFile) -> Iterator[Finding]:
     for _, listener in declared_listeners(file):
         if listener.type == "prompt":
             unserved.append(f"{listener.type} listener `{listener.name}`")
-        if listener.tls is not None:
-            unserved.append(f"tls of listener `{listener.name}`")
     if unserved:
         message = f"read and checked, but without effect in this version: {', '.join(unserved)}"
         yield Finding((), message, fatal=False)

@@ -160,11 +160,17 @@ class AgentExchange(Exchange):
         while True:
             tries += 1
             began_s = time.monotonic()
+            if agent.plan.on_failure == "skip" and not candidate.breaker.admit(began_s):
+                self._attempts.append(Attempt(candidate.provider, candidate.name, 0, FailureKind.CIRCUIT_OPEN.value, 0.0))
+                self._skipped += 1
+                return None
             outcome = await self._call(candidate, filtered)
             now_s = time.monotonic()
             if isinstance(outcome, Answer):
+                candidate.note_success()
                 self._attempts.append(Attempt(candidate.provider, candidate.name, 200, "", now_s - began_s))
                 return outcome
+            candidate.note_failure(outcome, now_s, random.random())
             kind = outcome.kind.value
             self._attempts.append(Attempt(candidate.provider, candidate.name, outcome.status, kind, now_s - began_s))
             decision = decide_next(

@@ -142,7 +142,7 @@ class Supervisor:
             started=time.time(),
             config=spec.config_path,
             workers=spec.workers,
-            admin=admin.url,
+            admin=admin.url(),
             ipc_dir=str(ipc_dir),
             listeners=[
                 {
@@ -150,7 +150,7 @@ class Supervisor:
                     "type": listener.plan.type,
                     "address": listener.address.host,
                     "port": listener.address.port,
-                    "url": listener.address.url,
+                    "url": listener.url,
                 }
                 for listener in self._listeners
             ],

@@ -51,7 +51,7 @@ def agent(
     provider = ProviderPlan(
         name=name,
         model=name,
-        provider="agent",
+        provider="(agent)",
         owned_by="agent",
         upstream_model="",
         scheme="http",
@@ -117,7 +117,7 @@ async def test_the_only_agent_gets_the_request_as_it_came(
     assert received.header("x-request-id") is not None
     assert tier.calls["orchestrator"] == []
     record = await records.read_one()
-    assert (record.listener, record.provider, record.model) == ("edge", "agent", "travel")
+    assert (record.listener, record.provider, record.model) == ("edge", "(agent)", "travel")
 
 
 @pytest.mark.parametrize(
@@ -285,6 +285,21 @@ async def test_an_agent_that_may_be_passed_over_is(
     said = await ask(connect, frontend, chat_request())
     assert said.json["choices"][0]["message"]["content"] == "The Ritz."
     assert upstream.received[1].json["messages"] == [{"role": "user", "content": "Hi."}]
+
+
+async def test_an_agent_in_trouble_is_not_called_for_a_while(
+    tier: Tier, upstream: Upstream, second_upstream: Upstream, serve: Serve, connect: Connect, records: RecordSocket
+) -> None:
+    tier.route("weather", "hotel")
+    second_upstream.default = (refusal("503 Unavailable"),)
+    fragile = RetryPlan(attempts=1, breaker_failures=2, breaker_open_s=60.0)
+    weather = agent("weather", second_upstream.port, on_failure="skip", retry=fragile)
+    frontend = serve(plan_for(tier, agent("hotel", upstream.port), weather))
+    for _ in range(3):
+        assert (await ask(connect, frontend, chat_request())).status == 200
+    assert len(second_upstream.received) == 2
+    last = (await records.read(3))[-1]
+    assert [(attempt.model, attempt.error) for attempt in last.attempts] == [("weather", "circuit_open"), ("hotel", "")]
 
 
 async def test_what_was_heard_last_answers_for_a_writer_that_is_passed_over(
