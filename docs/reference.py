@@ -41,7 +41,8 @@ SERVED: dict[str, frozenset[str] | str] = {
             "inference",
         }
     ),
-    "Listener": frozenset({"name", "type", "port", "address", "timeout", "max_retries"}),
+    "Listener": frozenset({"name", "type", "port", "address", "timeout", "max_retries", "tls"}),
+    "ListenerTls": EVERYTHING,
     "LegacyListeners": frozenset({"egress_traffic"}),
     "LegacyListener": frozenset({"address", "port", "timeout"}),
     "ModelProvider": frozenset(
@@ -61,6 +62,7 @@ SERVED: dict[str, frozenset[str] | str] = {
     ),
     "RetryPolicy": EVERYTHING,
     "Backoff": EVERYTHING,
+    "CircuitBreaker": EVERYTHING,
     "ModelAlias": EVERYTHING,
     "PromptGuards": EVERYTHING,
     "InputGuards": EVERYTHING,

@@ -27,6 +27,13 @@ ATTACK_FAMILIES = {
     "gibberish": 1300,
     "indirect": 2600,
     "multilingual": 1600,
+    "longstory": 2000,
+    "pressure": 1600,
+    "written_override": 600,
+    "written_extraction": 450,
+    "written_story": 500,
+    "written_wrapped": 600,
+    "written_indirect": 500,
 }
 BENIGN_FAMILIES = {
     "benign_triggers": 2600,
@@ -34,12 +41,16 @@ BENIGN_FAMILIES = {
     "benign_fiction": 1400,
     "benign_prompting": 2400,
     "benign_tasks": 2400,
-    "benign_code": 2600,
+    "benign_code": 1700,
+    "benign_snippets": 1500,
     "benign_document": 2000,
     "benign_languages": 2200,
+    "written_benign_chat": 700,
+    "written_benign_edgy": 700,
+    "written_benign_work": 800,
 }
 # The frames of these attacks with a harmless wish in them: harmless text.
-TWINS = {"story": 1500, "scholar": 700, "persuasion": 300}
+TWINS = {"story": 1500, "scholar": 700, "persuasion": 300, "longstory": 1200}
 TWIN_RULES = {"harm": "goal", "expert": "guide", "wrap": "mild"}
 
 # Sources that belong together: they share templates, so they are held out together.

@@ -10,13 +10,11 @@ from plano.config.checks_listeners import check_listeners
 from plano.config.checks_providers import check_providers
 from plano.config.checks_routing import check_routing
 from plano.config.checks_targets import check_targets
-from plano.config.migration import Finding, declared_listeners
+from plano.config.migration import Finding
 from plano.config.schema.file import PlanoFile
 
 # Sections that are read and checked, but that nothing acts on yet. A feature that lands takes its section out.
 UNSERVED = (
-    "agents",
-    "filters",
     "model_metrics_sources",
     "routing",
     "prompt_caching",
@@ -70,13 +68,6 @@ def _check_unserved(file: PlanoFile) -> Iterator[Finding]:
         policy = preference.selection_policy
         if policy is not None and policy.prefer != "none":
             unserved.append(f"`prefer: {policy.prefer}` of preference `{preference.name}`")
-    for _, listener in declared_listeners(file):
-        if listener.type == "agent":
-            unserved.append(f"{listener.type} listener `{listener.name}`")
-        elif listener.filters or listener.output_filters:
-            unserved.append(f"the filters of listener `{listener.name}`")
-        if listener.tls is not None:
-            unserved.append(f"tls of listener `{listener.name}`")
     if unserved:
         message = f"read and checked, but without effect in this version: {', '.join(unserved)}"
         yield Finding((), message, fatal=False)

@@ -112,7 +112,7 @@ def _compile_agent(agent: Agent) -> ProviderPlan:
     return ProviderPlan(
         name=agent.id,
         model=agent.id,
-        provider="agent",
+        provider="(agent)",  # no provider is called like that
         owned_by="agent",
         upstream_model="",
         scheme=scheme,

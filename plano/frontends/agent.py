@@ -37,12 +37,13 @@ class AgentListener(Listener):
     """`POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`, `GET /v1/models`, `GET /healthz`.
 
     `agent_routes` is what the orchestrator chooses from: nothing where there is no choice. `parallel`: the agents
-    chosen for one request are asked at the same time.
+    chosen for one request are asked at the same time; `model_writes`: the default model makes one answer of theirs.
     """
 
     def __init__(self, frontend: Frontend, plan: ListenerPlan) -> None:
         super().__init__(frontend, plan)
         self.parallel = plan.execution == "parallel"
+        self.model_writes = self.parallel and plan.writer == "default_model"
         self.agents = [self._prepare(agent) for agent in plan.agents]
         self.agent_routes: list[Route] = []
         if len(self.agents) > 1:

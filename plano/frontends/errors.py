@@ -49,6 +49,7 @@ _MESSAGES_TYPES = {
 _FAILURES: dict[FailureKind, tuple[int, str]] = {
     FailureKind.CONNECT: (502, "upstream_connect_error"),
     FailureKind.OVERLOADED: (503, "upstream_overloaded"),
+    FailureKind.CIRCUIT_OPEN: (503, "upstream_circuit_open"),
     FailureKind.TIMEOUT: (504, "upstream_timeout"),
     FailureKind.IDLE: (504, "upstream_idle_timeout"),
     FailureKind.RESET: (502, "upstream_reset"),

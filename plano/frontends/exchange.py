@@ -95,6 +95,7 @@ class Exchange:
         "_request",
         "_request_id",
         "_routed",
+        "_skipped",
         "_stalled",
         "_status",
         "_trace",
@@ -122,6 +123,7 @@ class Exchange:
         self._chain: tuple[Candidate, ...] = ()
         self._index = 0
         self._tries = 0
+        self._skipped = 0  # of the attempts: candidates that were not called, as their circuit is open
         self._attempts: list[Attempt] = []
         self._upstream: UpstreamConnection | None = None
         self._relay: Relay | None = None
@@ -378,6 +380,10 @@ class Exchange:
         self._limit = limit_s = candidate.limit_s if not self._routed[2] else candidate.stream_limit_s
         ends_s = self._given_up_s
         self.deadline_s = ends_s if limit_s is None or now_s + limit_s > ends_s else now_s + limit_s
+        breaker = candidate.breaker
+        if breaker.open_until_s != 0.0 and not breaker.admit(now_s) and self._has_other(now_s):
+            self._pass_over(now_s)
+            return
         try:
             self._payload = self._render(candidate)
         except BadRequest as bad:
@@ -397,6 +403,18 @@ class Exchange:
             upstream.send(self._payload, self)
         else:
             candidate.pool.dial(self)
+
+    def _has_other(self, now_s: float) -> bool:
+        """Is there a candidate after this one whose circuit lets the request through? If not, the circuits are ignored:
+        an upstream in trouble may answer, a gateway that asks nobody cannot."""
+        return any(not other.breaker.refuses(now_s) for other in self._chain[self._index + 1 :])
+
+    def _pass_over(self, now_s: float) -> None:
+        """Do not call this candidate: its circuit is open."""
+        self._skipped += 1
+        self._failure = failure = Failure(FailureKind.CIRCUIT_OPEN, "it has failed too often, and is not called now")
+        self._note_attempt(now_s, failure)
+        self._fail_over()
 
     def _render(self, candidate: Candidate) -> bytes:
         """The request as this candidate gets it, translated if it speaks another dialect. Raises BadRequest."""
@@ -484,6 +502,8 @@ class Exchange:
         now_s = time.monotonic()
         candidate = self.candidate
         self._note_attempt(now_s, failure)
+        if failure.kind is not FailureKind.DEADLINE or self._had_its_time(now_s):
+            candidate.note_failure(failure, now_s, random.random())
         decision = decide_next(
             failure,
             candidate.plan.retry,
@@ -507,6 +527,10 @@ class Exchange:
         """No attempt follows."""
         error, body = render_failure(failure, self.candidate.plan.provider, self._wire.errors)
         self._answer_error(error, body)
+
+    def _had_its_time(self, now_s: float) -> bool:
+        """The request's deadline has passed: is the upstream to blame, for it was given at least half of the time?"""
+        return self._phase is Phase.ATTEMPT and now_s - self._attempt_began_s >= self._listener.timeout_s / 2
 
     def _wait_for_retry(self, due_s: float) -> None:
         """Try the same candidate again at `due_s`. A busy loop's timers go off early (they count from when it last
@@ -541,7 +565,7 @@ class Exchange:
         lines = b"x-request-id: %b\r\n%b" % (self._request_id, self._notes)
         if self._attempts:
             called = self.candidate.answer_head if self._chain else b""
-            lines += b"%bx-plano-attempts: %d\r\n" % (called, len(self._attempts))
+            lines += b"%bx-plano-attempts: %d\r\n" % (called, len(self._attempts) - self._skipped)
         self.connection.fail(request, error, lines=lines, body=body)
         self._end(error.status, error.code, UNKNOWN_USAGE, 0)
 
@@ -551,6 +575,8 @@ class Exchange:
         """Content: write the head and what there is of the answer in one write. From here on nothing is retried."""
         request = self._request
         self._phase = Phase.RELAY
+        if self.candidate.breaker.failures:
+            self.candidate.note_success()
         self._ttft_s = time.monotonic() - request.received_s
         if self._listener.draining and request.keep_alive:
             request.keep_alive = False
@@ -567,7 +593,8 @@ class Exchange:
             content_type, coding = connection.content_type or DOCUMENT_TYPE, connection.coding
         else:
             content_type, coding = STREAM_TYPE if self._routed[2] else DOCUMENT_TYPE, b""
-        origin = b"%b%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, self._notes, len(self._attempts) + 1)
+        calls = len(self._attempts) - self._skipped + 1
+        origin = b"%b%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, self._notes, calls)
         head = render_head(
             connection,
             content_type,
