@@ -66,6 +66,7 @@ class PromptExchange(AgentExchange):
         self._inquired = False
         self._to_agents = False
         listener = cast("PromptListener", self._listener)
+        self._preferences = listener.preferences  # for the record: the names of what is chosen are the config's
         try:
             inquiry = self._inquire()
             self._inquired = inquiry is not None
