@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class Opinion(NamedTuple):
 
 
 class Background(NamedTuple):
-    """Requests that have to do with nothing in particular, and the student's vectors of them."""
+    """Requests about everything, few of which any one set of routes serves, and the student's vectors of them."""
 
     texts: tuple[str, ...]
     vectors: Matrix
@@ -59,7 +60,7 @@ class Background(NamedTuple):
             with np.load(path, allow_pickle=False) as stored:
                 texts = tuple(str(stored["texts"]).split("\n"))
                 vectors = stored["vectors"].astype(np.float32) / np.float32(127.0)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise WeightsError(f"{path}: {error}") from error
         if len(texts) != len(vectors):
             raise WeightsError(f"{path}: has {len(texts)} texts and {len(vectors)} vectors")
