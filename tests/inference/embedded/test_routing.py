@@ -151,3 +151,15 @@ def test_a_plain_request_is_looked_at_once_and_a_close_one_twice(orchestrator: E
         for text in ("reserve tables and change reservations", "something to eat with a friend")
     }
     assert list(looks.values()) == [1, 2]
+
+
+def test_sets_of_routes_are_remembered_but_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plano.inference.embedded.routing.REMEMBERED_ROUTES", 10)
+    orchestrator = EmbeddedOrchestrator()
+    first = orchestrator.prepare(BISTRO)
+    assert orchestrator.prepare(tuple(Route(*route) for route in BISTRO)) is first
+    second = orchestrator.prepare(MODELS)
+    assert orchestrator.prepare(BISTRO) is first
+    orchestrator.prepare(BISTRO[:3] + MODELS[:1])
+    assert orchestrator.prepare(BISTRO) is first
+    assert orchestrator.prepare(MODELS) is not second
