@@ -10,7 +10,7 @@ TESTS ?= tests
 DATA ?= ../shared/data/tlm-train
 BENCH ?= --write docs/performance.md
 
-.PHONY: help build demo test lint types unit vllm test-vllm pure bench embedded-models clean
+.PHONY: help build demo test lint types unit vllm test-vllm pure bench accuracy embedded-models clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ pure: $(STAMP) ## the tests of the hot path on plain Python, as on a machine wit
 
 bench: $(BUILT) ## compare with Envoy, nginx and LiteLLM on this machine, write docs/performance.md (15 minutes)
 	$(BIN)/python loadtests/compare.py $(BENCH)
+
+accuracy: $(STAMP) ## measure the embedded models on unseen data, write docs/performance.md (DATA=../shared/data/tlm-train)
+	$(BIN)/python -m loadtests.accuracy --data $(DATA) --roles orchestrator,guard,function --write docs/performance.md
 
 embedded-models: $(STAMP) ## make the weights of the embedded engine anew (an hour; DATA=../shared/data/tlm-train)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[training]'

@@ -1,25 +1,26 @@
-"""The background: requests about nothing in particular, against which each set of routes is calibrated."""
+"""The background: requests about everything, against which each set of routes is calibrated.
+
+They are ours (`data/routes.txt`), two from each route. A set of routes may well serve a few of them; `Null` is made of
+quantiles, which do not mind.
+"""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from plano.inference.embedded.student import Student
 from plano.inference.embedded.vectors import StaticVectors
-from training.texts import read_corpus
+from training.texts import read_routes
 
-SIZE = 256
-SEED = 4
-LONGEST = 120
+PER_ROUTE: Final = 2
 
 
-def write_background(data: Path, folder: Path) -> None:
-    """`background.npz`: sentences drawn from the corpus and the student's vectors of them, one byte a number."""
-    sentences = [text for text in read_corpus(data) if 12 <= len(text) < LONGEST and "\n" not in text]
-    texts = random.Random(SEED).sample(sentences, SIZE)
+def write_background(folder: Path) -> None:
+    """`background.npz`: the requests and the student's vectors of them, one byte a number."""
+    texts = [request for route in read_routes() for request in route.requests[:PER_ROUTE]]
     vectors = StaticVectors(folder)
     embedded = Student(folder).embed([vectors.split(text) for text in texts])
     np.savez_compressed(

@@ -41,7 +41,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.only != "calibration":
         train(options)
-    write_background(options.data, options.out)
+    write_background(options.out)
     calibrate(options.data, options.out).write(options.out / "calibration.json")
     write_checksums(options.out)
 

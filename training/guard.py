@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from plano.inference.embedded.guard import SURPRISE_STEP
 from plano.inference.embedded.guard_lexicon import Lexicon
-from plano.inference.embedded.guard_ngrams import SHAPE_SIZE
+from plano.inference.embedded.guard_ngrams import SHAPE_SIZE, WINDOW
+from training.guard_card import write_card
 from training.guard_corpus import DATA as OWN_DATA
 from training.guard_corpus import SEED, Sample, read_corpus, read_dev, read_sentences
 from training.guard_folds import cross_score, deal_folds, score, separate, separate_families, train
@@ -34,7 +35,7 @@ SHAPES = slice(CHARS + WORDS, CHARS + WORDS + SHAPE_SIZE)
 ROLES = slice(CHARS + WORDS + SHAPE_SIZE, -1)
 BLOCK, FLAG = 0.001, 0.01
 # Harmless text made to confuse: it takes part in training and in the report, not in the thresholds for traffic.
-CONFUSING = {"benign_twins", "benign_document", "benign_fiction"}
+CONFUSING = {"benign_twins", "benign_gateway", "benign_document", "benign_fiction"}
 
 
 def say(text: str) -> None:
@@ -142,8 +143,10 @@ def build(data: Path, share: float, out: Path) -> None:
     say(f"hand-written: {report['written_dev']}")
     out.mkdir(parents=True, exist_ok=True)
     sha256 = write_weights(out / "guard.npz", point, surprise, lexicon, thresholds, settings)
+    report |= {"stems": len(lexicon.stems), "window": WINDOW}
     report |= {"sha256": sha256, "seed": SEED, "texts": len(samples), "thresholds": [round(t, 4) for t in thresholds]}
     (out / "guard.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_card(out)
     say(f"wrote {out / 'guard.npz'} ({(out / 'guard.npz').stat().st_size // 1024} KiB), sha256 {sha256[:16]}")
 
 

@@ -67,7 +67,15 @@ THEMES = (
         "wiki_sents",
     ),
     ("override", "multilingual", "benign_languages", "benign_triggers", "splitting", "benign_code", "gsm8k"),
-    ("persona", "jailbreak_templates", "benign_prompting", "cyberseceval_frr", "commands", "own_synthetic_attack"),
+    (
+        "persona",
+        "jailbreak_templates",
+        "benign_prompting",
+        "benign_gateway",
+        "cyberseceval_frr",
+        "commands",
+        "own_synthetic_attack",
+    ),
     (
         "scholar",
         "persuasion",
@@ -87,6 +95,7 @@ THEMES = (
         "written_benign_edgy",
         "written_benign_work",
     ),
+    ("more_story", "more_wrapped", "more_coax", "more_planted", "more_harmless"),
 )
 
 

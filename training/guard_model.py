@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from plano.inference.embedded.guard_lexicon import MAX_CLASSES, ROLE_SIZE, STEM, Lexicon, describe_roles
+from plano.inference.embedded.guard_lexicon import MAX_CLASSES, MIN_ROLES, ROLE_SIZE, STEM, Lexicon, describe_roles
 from plano.inference.embedded.guard_ngrams import (
     CHAR_BITS,
     LM_SIZE,
@@ -40,13 +40,13 @@ class Settings:
     char_scale: float = 1.0
     word_scale: float = 1.0
     shape_scale: float = 0.25
-    role_scale: float = 0.25
+    role_scale: float = 1.0
     strength: float = 6.0
-    windows: int = 5
+    windows: int = 10
     family_power: float = 0.5
     benign_weight: float = 2.0
     passes: int = 1
-    slack: float = 1.0
+    slack: float = 0.3
     slope: float = 0.8
     rounds: int = 10
     word_orders: tuple[int, ...] = (0, 1, 2, 3)
@@ -129,7 +129,7 @@ def lay_out(texts: Sequence[str], surprise: Floats, lexicon: Lexicon, settings: 
                 np.full(len(char), settings.char_scale / max(len(char), 1) ** 0.5, np.float32),
                 np.full(len(word), settings.word_scale / max(len(word), 1) ** 0.5, np.float32),
                 np.full(len(shape), settings.shape_scale, np.float32),
-                np.full(len(role), settings.role_scale, np.float32),
+                np.full(len(role), settings.role_scale / max(len(role), MIN_ROLES) ** 0.5, np.float32),
             ]
             lengths.append(len(char) + len(word) + len(shape) + len(role))
             text_of.append(number)

@@ -18,7 +18,7 @@ from plano.inference.engines.engine import Engine
 from plano.inference.engines.vllm import make_vllm_engine
 from tests.vllm.lessons import CONTEXT_TOKENS
 
-ENGINE_ARGS: dict[str, Any] = {"enforce_eager": True, "max_num_seqs": 32}
+ENGINE_ARGS: dict[str, Any] = {"enforce_eager": True, "max_num_seqs": 32, "dtype": "float32"}
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 
 # Made anew when what they learn from changes.

@@ -70,7 +70,7 @@ def build_language_model(folder: Path) -> Path:
         for messages, prefill, answer in lessons(prompts)
     ]
     learn_by_heart(model, samples, tokenizer.pad_token_id)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.save_pretrained(folder)  # in float32, which it is served in: rounded it forgets again
     return folder
 
 

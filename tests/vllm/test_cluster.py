@@ -39,7 +39,7 @@ inference:
     model: {model}
     timeout: 2s
     context_length: 2048
-    engine_args: {{enforce_eager: true, max_num_seqs: 32}}
+    engine_args: {{enforce_eager: true, max_num_seqs: 32, dtype: float32}}
   guard: {{engine: embedded}}
   function: {{engine: embedded}}
 """

@@ -1,8 +1,8 @@
 """From scores to probabilities.
 
 The height of a score says little by itself: long descriptions score lower than short ones, and some routes are near to
-everything. What a score is worth is found by asking each set of routes a few hundred stored questions that have
-nothing to do with it (the background): `Null` is how those come out. A logistic function of how far a request stands
+everything. What a score is worth is found by asking each set of routes a few hundred stored requests that few of them
+serve (the background): `Null` is how those come out. A logistic function of how far a request stands
 out from them, and of its lead over the second route, fitted on development data, gives the probability.
 """
 
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from plano.inference.embedded.vectors import WEIGHTS, WeightsError
 
 MIN_SPREAD: Final = 1e-3
+MAX_LEAD: Final = 2.0
 _EXPONENT_LIMIT: Final = 50.0
 
 
 class Null(NamedTuple):
-    """Mean and standard deviation of the best score of background requests with one set of routes."""
+    """Median of the best score of background requests with one set of routes, and how far the upper ones lie from it
+    (what a standard deviation is for a normal distribution)."""
 
     mean: float
     spread: float
@@ -31,8 +33,16 @@ class Null(NamedTuple):
     @classmethod
     def measure(cls, scores: NDArray[np.float32]) -> Self:
         """`scores` is [requests, routes]."""
-        best = scores.max(axis=1)
-        return cls(float(best.mean()), max(float(best.std()), MIN_SPREAD))
+        middle, high = np.quantile(scores.max(axis=1), (0.5, 0.8413))
+        return cls(float(middle), max(float(high - middle), MIN_SPREAD))
+
+    def place(self, best: float, second: float | None) -> tuple[float, float]:
+        """How far the best score stands out from the background, and its lead over the second (at most `MAX_LEAD`),
+        both in standard deviations. To lead routes that have less to do with the request than anything has is no lead.
+        """
+        deviation = (best - self.mean) / self.spread
+        rival = self.mean if second is None else max(second, self.mean)
+        return deviation, min((best - rival) / self.spread, MAX_LEAD)
 
 
 class Logistic(NamedTuple):
@@ -43,15 +53,10 @@ class Logistic(NamedTuple):
     lead: float
 
     def probability(self, best: float, second: float | None, null: Null) -> float:
-        """Of the best score, given the second one (None: there is only one route) and the set's null. The lead counts
-        in units of the null's spread, at most `MAX_LEAD`."""
-        z = (best - null.mean) / null.spread
-        margin = MAX_LEAD if second is None else min((best - second) / null.spread, MAX_LEAD)
-        exponent = self.bias + self.deviation * z + self.lead * margin
+        """Of the best score, given the second one (None: there is only one route) and the set's null."""
+        deviation, lead = null.place(best, second)
+        exponent = self.bias + self.deviation * deviation + self.lead * lead
         return 1.0 / (1.0 + math.exp(-max(-_EXPONENT_LIMIT, min(_EXPONENT_LIMIT, exponent))))
-
-
-MAX_LEAD: Final = 2.0
 
 
 class Calibration(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Final
 
 MAX_CLAUSES: Final = 8
 MIN_WORDS: Final = 2
+_BLANKS: Final = re.compile(r"[^\S\n]+")  # the patterns below would look at long runs again and again
 _SENTENCE: Final = re.compile(r"(?<=[.!?;])\s+|\n+")
 # A conjunction parts two requests only if what follows can stand alone; whether it does is for the routes to say.
 _JOINT: Final = re.compile(
@@ -18,7 +19,7 @@ _JOINT: Final = re.compile(
 def split_clauses(text: str) -> tuple[str, ...]:
     """The clauses of a text in order, at least one; pieces too short to ask for anything stay with what precedes."""
     pieces: list[str] = []
-    for sentence in _SENTENCE.split(text):
+    for sentence in _SENTENCE.split(_BLANKS.sub(" ", text)):
         start = 0
         for joint in _JOINT.finditer(sentence):
             left, right = sentence[start : joint.start()].strip(), sentence[joint.end() :].strip()

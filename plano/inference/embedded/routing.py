@@ -7,10 +7,11 @@ small transformer looks as well (a few milliseconds on one core), and the sum of
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from plano.inference.embedded.vectors import (
     shared_vectors,
 )
 
-REMEMBERED_SETS: Final = 64
+REMEMBERED_ROUTES: Final = 4_096  # in all sets together, about 7 KB each
 CANDIDATES: Final = 16  # routes that the second look compares: the best of the first
 LONG_WORDS: Final = 40  # from here on the beginning and the end of a request count by themselves too
 VIEW_WORDS: Final = 25
@@ -46,7 +47,7 @@ class Opinion(NamedTuple):
 
 
 class Background(NamedTuple):
-    """Requests that have to do with nothing in particular, and the student's vectors of them."""
+    """Requests about everything, few of which any one set of routes serves, and the student's vectors of them."""
 
     texts: tuple[str, ...]
     vectors: Matrix
@@ -59,7 +60,7 @@ class Background(NamedTuple):
             with np.load(path, allow_pickle=False) as stored:
                 texts = tuple(str(stored["texts"]).split("\n"))
                 vectors = stored["vectors"].astype(np.float32) / np.float32(127.0)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise WeightsError(f"{path}: {error}") from error
         if len(texts) != len(vectors):
             raise WeightsError(f"{path}: has {len(texts)} texts and {len(vectors)} vectors")
@@ -168,8 +169,23 @@ class EmbeddedOrchestrator:
         self._student = Student(folder)
         self._background = Background.read(folder)
         self.calibration = calibration or Calibration.read(folder / "calibration.json")
-        self.prepare = lru_cache(maxsize=REMEMBERED_SETS)(self._make_set)
+        self._sets: OrderedDict[tuple[Route, ...], RouteSet] = OrderedDict()
+        self._remembered = 0
         self.second_looks = 0
+
+    def prepare(self, routes: tuple[Route, ...]) -> RouteSet:
+        """The set of these routes: remembered, or made, for which the sets not used for longest are forgotten."""
+        known = self._sets.get(routes)
+        if known is not None:
+            self._sets.move_to_end(routes)
+            return known
+        made = RouteSet(routes, self._vectors, self._student, self._background, self.calibration)
+        self._sets[routes] = made
+        self._remembered += len(routes)
+        while self._remembered > REMEMBERED_ROUTES and len(self._sets) > 1:
+            forgotten, _ = self._sets.popitem(last=False)
+            self._remembered -= len(forgotten)
+        return made
 
     def decide(self, call: OrchestratorCall) -> Decision:
         """The routes for the last user turn, best first, or in the order in which they are asked for when several are;
@@ -210,9 +226,6 @@ class EmbeddedOrchestrator:
         opinion = routes.judge(text)
         self.second_looks += opinion.looks == 2
         return opinion
-
-    def _make_set(self, routes: tuple[Route, ...]) -> RouteSet:
-        return RouteSet(routes, self._vectors, self._student, self._background, self.calibration)
 
 
 def _last_request(turns: Sequence[Turn]) -> tuple[str, list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class Student:
                 self._scale = small["embedding_scale"]
                 self._begin, self._end = (int(token) for token in stored["special"])
                 self._layers = [_read_layer(stored, small, number) for number in range(int(stored["layers"]))]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise WeightsError(f"{path}: {error}") from error
         self.dimensions = self._positions.shape[1]
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class StaticVectors:
             with np.load(path, allow_pickle=False) as stored:
                 self._table = Packed(stored["nibbles"], stored["scales"])
                 rarity = stored["rarity"].astype(np.float32) * np.float32(stored["rarity_step"])
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise WeightsError(f"{path}: {error}") from error
         if self._table.nibbles.shape[0] != self.tokenizer.get_vocab_size():
             raise WeightsError(f"{path}: has another vocabulary than {folder / 'vocab.txt'}")
@@ -67,7 +68,10 @@ class StaticVectors:
 
     def split(self, text: str) -> list[int]:
         """The tokens of a text, at most `MAX_CHARS` characters of it."""
-        return self.tokenizer.encode(bound_text(text), add_special_tokens=False).ids
+        text = bound_text(text)
+        if not text.isascii():  # lone surrogates, which JSON can write, are no text for the tokenizer
+            text = text.encode("utf-8", "replace").decode()
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def embed_tokens(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """The vector of a text, of unit length; zeros for one without tokens."""
