@@ -55,6 +55,7 @@ class AgentExchange(Exchange):
     def _consider(self) -> None:
         listener = cast("AgentListener", self._listener)
         self._heard: Answer | None = None
+        self._preferences = listener.preferences  # for the record: the names of what is chosen are the config's
         try:
             if self._ask(listener.agent_routes, multiple=True):
                 return
