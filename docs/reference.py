@@ -39,10 +39,14 @@ SERVED: dict[str, frozenset[str] | str] = {
             "prompt_guards",
             "routing_preferences",
             "inference",
+            "endpoints",
+            "prompt_targets",
+            "system_prompt",
         }
     ),
-    "Listener": frozenset({"name", "type", "port", "address", "timeout", "max_retries"}),
-    "LegacyListeners": frozenset({"egress_traffic"}),
+    "Listener": frozenset({"name", "type", "port", "address", "timeout", "max_retries", "tls"}),
+    "ListenerTls": EVERYTHING,
+    "LegacyListeners": EVERYTHING,
     "LegacyListener": frozenset({"address", "port", "timeout"}),
     "ModelProvider": frozenset(
         {
@@ -61,11 +65,16 @@ SERVED: dict[str, frozenset[str] | str] = {
     ),
     "RetryPolicy": EVERYTHING,
     "Backoff": EVERYTHING,
+    "CircuitBreaker": EVERYTHING,
     "ModelAlias": EVERYTHING,
     "PromptGuards": EVERYTHING,
     "InputGuards": EVERYTHING,
     "JailbreakGuard": EVERYTHING,
     "OnException": EVERYTHING,
+    "Endpoint": frozenset({"endpoint", "connect_timeout", "protocol", "http_host"}),
+    "PromptTarget": EVERYTHING,
+    "Parameter": EVERYTHING,
+    "TargetEndpoint": EVERYTHING,
     "RoutingPreference": frozenset({"name", "description", "models"}),
     "Overrides": frozenset(
         {

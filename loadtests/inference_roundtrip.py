@@ -4,8 +4,8 @@ at once, beside a bare pyzmq DEALER/ROUTER echo of the same bytes.
     python loadtests/inference_roundtrip.py [--seconds 2] [--repetitions 5] [--role guard|orchestrator] [--json]
 
 Each side is a process of its own, over `ipc://`. The bare echo is the simplest that is fast: blocking `recv` and `send`
-in a loop on both sides, with frames packed beforehand. Product and echo alternate; medians of the repetitions are shown.
-CPU is of both processes, I/O threads included. Exit code 1 when a target is missed.
+in a loop on both sides, with frames packed beforehand. Product and echo alternate; the medians of the repetitions are
+shown. CPU is per call, I/O threads included. Exit code 1 when a target is missed. Wants a quiet machine.
 """
 
 from __future__ import annotations

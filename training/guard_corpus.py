@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,17 @@ ATTACK_FAMILIES = {
     "gibberish": 1300,
     "indirect": 2600,
     "multilingual": 1600,
+    "longstory": 2000,
+    "pressure": 1600,
+    "written_override": 600,
+    "written_extraction": 450,
+    "written_story": 500,
+    "written_wrapped": 600,
+    "written_indirect": 500,
+    "more_story": 500,
+    "more_wrapped": 600,
+    "more_coax": 550,
+    "more_planted": 500,
 }
 BENIGN_FAMILIES = {
     "benign_triggers": 2600,
@@ -34,12 +46,17 @@ BENIGN_FAMILIES = {
     "benign_fiction": 1400,
     "benign_prompting": 2400,
     "benign_tasks": 2400,
-    "benign_code": 2600,
+    "benign_code": 1700,
+    "benign_snippets": 1500,
     "benign_document": 2000,
     "benign_languages": 2200,
+    "written_benign_chat": 700,
+    "written_benign_edgy": 700,
+    "written_benign_work": 800,
+    "more_harmless": 1000,
 }
 # The frames of these attacks with a harmless wish in them: harmless text.
-TWINS = {"story": 1500, "scholar": 700, "persuasion": 300}
+TWINS = {"story": 1500, "scholar": 700, "persuasion": 300, "longstory": 1200}
 TWIN_RULES = {"harm": "goal", "expert": "guide", "wrap": "mild"}
 
 # Sources that belong together: they share templates, so they are held out together.
@@ -83,12 +100,29 @@ def read_sentences(folder: Path, sources: Iterable[str]) -> list[str]:
     return [row["t"] for row in rows if row["s"] in wanted]
 
 
+def cut_library(count: int) -> list[str]:
+    """Pieces of Python's own library (PSF-2.0), as code that knows nothing of language models."""
+    rng = random.Random(SEED)
+    pieces: list[str] = []
+    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    while len(pieces) < count:
+        lines = rng.choice(files).read_text(encoding="utf-8", errors="replace").splitlines()
+        length = rng.randint(5, 30)
+        start = rng.randrange(max(1, len(lines) - length))
+        piece = "\n".join(lines[start : start + length]).strip("\n")
+        if 120 < len(piece) < 1800:
+            pieces.append(piece)
+    return pieces
+
+
 def make_grammar(folder: Path) -> Grammar:
     """Our grammars, with public sentences as prose and this project's own code as snippets."""
     grammar = Grammar(sorted(DATA.glob("guard_*.grammar")))
     prose = [text for text in read_sentences(folder, ("wiki", "gpteacher")) if 30 <= len(text) <= 160]
     grammar.add_rule("prose", [text.rstrip(".") for text in prose])
-    grammar.add_rule("snippet", (DATA / "guard_code.txt").read_text(encoding="utf-8").split("\n\x1e\n"))
+    own = (DATA / "guard_code.txt").read_text(encoding="utf-8").split("\n\x1e\n")
+    grammar.add_rule("snippet", cut_library(900))
+    grammar.add_rule("gateway", own)
     words = sorted({word for text in prose for word in text.split() if word.isalpha() and word.isascii()})
     grammar.add_rule("anyword", words)
     return grammar
@@ -103,6 +137,9 @@ def write_samples(grammar: Grammar, share: float = 1.0) -> list[Sample]:
             texts = grammar.draw_many(family, int(count * share), rng)
             samples += [Sample(text, attack, family) for text in texts]
     twin = grammar.rename(TWIN_RULES)
+    ours = grammar.rename({"snippet": "gateway"})
+    texts = ours.draw_many("benign_snippets", int(900 * share), random.Random(f"{SEED} gateway"))
+    samples += [Sample(text, False, "benign_gateway") for text in texts]
     for family, count in TWINS.items():
         rng = random.Random(f"{SEED} twin {family}")
         texts = twin.draw_many(family, int(count * share), rng)

@@ -52,11 +52,15 @@ def _soup(text: str, rng: random.Random) -> str:
     for word in text.split():
         roll = rng.random()
         if roll < 0.2 and len(word) > 4:
-            pieces.append(word[: rng.randint(2, len(word))] + rng.choice(["", ".", "(", "](", "**", "--", '"', "\\", "{"]))
+            pieces.append(
+                word[: rng.randint(2, len(word))] + rng.choice(["", ".", "(", "](", "**", "--", '"', "\\", "{"])
+            )
         elif roll < 0.35:
             pieces.append(word.capitalize() + rng.choice(["", " ", "=", "<", ";", '":']))
         elif roll < 0.45:
-            pieces.append(rng.choice(['!--"', ";)", "]{", "\\+", "()`", "**ONE", "]]", "}}", "==>", "//", "\\\\", "/**"]) + word)
+            pieces.append(
+                rng.choice(['!--"', ";)", "]{", "\\+", "()`", "**ONE", "]]", "}}", "==>", "//", "\\\\", "/**"]) + word
+            )
         else:
             pieces.append(word + " ")
     return "".join(pieces)

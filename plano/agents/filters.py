@@ -65,6 +65,10 @@ class FilterChain:
         self._filters = tuple(filters)
         self.buffered = any(one.plan.mode == "buffered" for one in filters)
 
+    def after(self, first: Filter) -> FilterChain:
+        """This chain with `first` before it."""
+        return FilterChain([first, *self._filters])
+
     async def apply(self, payload: bytes, request: FilteredRequest) -> bytes:
         """The payload as the last filter leaves it. Raises FilterRefused and FilterFailed."""
         for one in self._filters:

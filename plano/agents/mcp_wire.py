@@ -4,7 +4,7 @@ official SDK: every message is one POST, whose answer is read as JSON or as serv
 The SDK's own transport hands each message through four streams and three tasks (1.3 ms of CPU a call, this one 0.45),
 knows no bound of an answer, and has no headers of a single call; this one asks in the task of the caller, so that its
 deadline and its cancellation reach the connection. The SDK calls the life cycle of a dispatcher provisional within 2.x,
-so `run` takes whatever else it may be given. What the SDK's session makes of messages (negotiation, validation, versions) is left to it.
+so `run` takes whatever else it may be given. Negotiation, versions and validation are left to the SDK's session.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import click
 
 from plano.cli.failures import reported
 from plano.cli.options import config_argument
-from plano.cli.start import run_cluster
+from plano.cli.start import model_rows, run_cluster
 from plano.cli.terminal import Terminal, stop_hint
 from plano.cli.waiting import Waiting
 
@@ -87,7 +87,10 @@ def _run(config: Path | None, settings: Settings) -> int:
         waiting.end()
         _show_ready(terminal, settings, plan, info)
 
-    return run_cluster(spec, announce, waiting.show)
+    try:
+        return run_cluster(spec, announce, waiting.show)
+    finally:
+        waiting.end()
 
 
 def _prepare(config: Path | None, settings: Settings) -> tuple[ClusterPlan, Path | None]:
@@ -114,6 +117,7 @@ def _show_ready(terminal: Terminal, settings: Settings, plan: ClusterPlan, info:
     admits = "known frontends only" if keys and keys.client_public_keys else "whoever knows its public key"
     secured = f"encrypted; admits {admits}" if keys else "not encrypted"
     rows = [("address", f"{address}  ({secured})") for address in info.inference]
+    rows.extend(model_rows(info))
     rows.append(("config", info.config or "none: what suits this machine"))
     rows.append(("admin", f"{info.admin}  (/metrics, /readyz, /cluster)"))
     rows.append(("stop", stop_hint(settings.run_dir)))

@@ -89,7 +89,10 @@ def _run(prepared: Prepared, settings: Settings) -> int:
         waiting.end()
         show_ready(terminal, prepared, settings, info)
 
-    return run_cluster(cluster_spec(prepared, settings), announce, waiting.show)
+    try:
+        return run_cluster(cluster_spec(prepared, settings), announce, waiting.show)
+    finally:
+        waiting.end()
 
 
 def cluster_spec(prepared: Prepared, settings: Settings) -> ClusterSpec:
@@ -134,6 +137,14 @@ def run_cluster(
     return asyncio.run(supervise())
 
 
+def model_rows(info: ClusterInfo) -> list[tuple[str, str]]:
+    """What runs the task-specific models here, as one row for all that are run alike."""
+    roles_by_engine: dict[str, list[str]] = {}
+    for role, engine in info.models.items():
+        roles_by_engine.setdefault(engine, []).append(role)
+    return [(", ".join(roles), engine) for engine, roles in roles_by_engine.items()]
+
+
 def show_ready(terminal: Terminal, prepared: Prepared, settings: Settings, info: ClusterInfo) -> None:
     """Says that the cluster is ready, where it is and how it is stopped."""
     from plano.cli.clock import process_age_s
@@ -148,6 +159,7 @@ def show_ready(terminal: Terminal, prepared: Prepared, settings: Settings, info:
         rows.extend(("keys" if not number else "", line) for number, line in enumerate(explain_keys(prepared.keys)))
     if info.inference:
         rows.append(("inference", ", ".join(info.inference)))
+    rows.extend(model_rows(info))
     rows.append(("admin", f"{info.admin}  (/metrics, /readyz, /cluster)"))
     rows.append(("stop", stop_hint(settings.run_dir)))
     terminal.pairs(rows)

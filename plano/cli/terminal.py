@@ -38,8 +38,9 @@ class Terminal:
     def replace_line(self, text: str) -> None:
         """Text in place of what the current line shows; for terminals only."""
         if self._console is not None:
-            # Not through rich, which would take the control characters out.
-            self._console.file.write(f"\r\x1b[K{text[: self._console.width - 1]}")
+            # Not through rich, which would take the control characters out. The cursor goes back, so that a log line
+            # which comes between begins where a line begins.
+            self._console.file.write(f"\r\x1b[K{text[: self._console.width - 1]}\r")
             self._console.file.flush()
 
     def heading(self, text: str) -> None:

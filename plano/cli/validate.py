@@ -32,7 +32,10 @@ def validate(config: Path | None) -> None:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     terminal.line(f"{loaded.path} is valid.", "green")
-    rows = [(f"listener {one.name}", f"{one.address}:{one.port}  ({one.type})") for one in plan.listeners]
+    rows = [
+        (f"listener {one.name}", f"{one.address}:{one.port}  ({one.type}{', TLS' if one.tls else ''})")
+        for one in plan.listeners
+    ]
     rows.append(("models", summarize_models(plan, most=20)))
     if plan.aliases:
         rows.append(("aliases", ", ".join(f"{alias} = {model}" for alias, model in plan.aliases.items())))

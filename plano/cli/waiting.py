@@ -6,7 +6,9 @@ from typing import Any
 
 from plano.cli.terminal import Terminal
 
-PATIENCE_S = 2.0  # what is ready before is not worth a line
+# What is ready before is not worth a line.
+PATIENCE_WITH_MODELS_S = 2.0
+PATIENCE_S = 10.0
 REPEAT_S = 30.0  # in a log; a terminal has one line that changes
 
 
@@ -20,7 +22,11 @@ class Waiting:
 
     def show(self, children: list[dict[str, Any]]) -> None:
         """`children` as /cluster describes them, and for each `waited_s`, the seconds since it was started."""
-        late = [child for child in children if child["waited_s"] >= PATIENCE_S]
+        late = [
+            child
+            for child in children
+            if child["waited_s"] >= (PATIENCE_WITH_MODELS_S if _list_loading(child) else PATIENCE_S)
+        ]
         if not late:
             return
         waited_s = max(child["waited_s"] for child in late)
@@ -36,14 +42,19 @@ class Waiting:
         """Nothing is waited for any more."""
         if self._shown and self._terminal.is_interactive:
             self._terminal.replace_line("")
+        self._shown = ""
 
 
 def describe(child: dict[str, Any]) -> str:
     """`inference: loading orchestrator katanemo/Plano-Orchestrator-4B`, or `frontend 0: starting`."""
+    loading = _list_loading(child)
+    return f"{child['name']}: loading {', '.join(loading)}" if loading else f"{child['name']}: {child['state']}"
+
+
+def _list_loading(child: dict[str, Any]) -> list[str]:
     roles = child.get("info", {}).get("roles", {})
-    loading = [
+    return [
         " ".join(part for part in (name, role["model"] or role["engine"]) if part)
         for name, role in roles.items()
         if role["state"] == "loading"
     ]
-    return f"{child['name']}: loading {', '.join(loading)}" if loading else f"{child['name']}: {child['state']}"

@@ -9,16 +9,12 @@ from plano.config.checks_inference import check_inference
 from plano.config.checks_listeners import check_listeners
 from plano.config.checks_providers import check_providers
 from plano.config.checks_routing import check_routing
-from plano.config.migration import Finding, declared_listeners
-from plano.config.problems import suggest
+from plano.config.checks_targets import check_targets
+from plano.config.migration import Finding
 from plano.config.schema.file import PlanoFile
 
 # Sections that are read and checked, but that nothing acts on yet. A feature that lands takes its section out.
 UNSERVED = (
-    "agents",
-    "filters",
-    "endpoints",
-    "prompt_targets",
     "model_metrics_sources",
     "routing",
     "prompt_caching",
@@ -35,31 +31,10 @@ def check(file: PlanoFile) -> list[Finding]:
         *check_listeners(file),
         *check_routing(file),
         *check_inference(file),
-        *_check_targets(file),
+        *check_targets(file),
         *_check_tracing(file),
         *_check_unserved(file),
     ]
-
-
-def _check_targets(file: PlanoFile) -> Iterator[Finding]:
-    endpoints = set(file.endpoints or ()) | {agent.id for agent in file.agents or ()}
-    names: set[str] = set()
-    defaults = 0
-    for index, target in enumerate(file.prompt_targets or ()):
-        path = ("prompt_targets", index)
-        if target.name in names:
-            yield Finding((*path, "name"), f"prompt target `{target.name}` is used twice")
-        names.add(target.name)
-        defaults += target.default
-        if target.default and defaults > 1:
-            yield Finding((*path, "default"), "only one prompt target can be the default")
-        if target.endpoint is not None and target.endpoint.name not in endpoints:
-            message = f"`{target.endpoint.name}` is neither an endpoint nor an agent"
-            hint = suggest(target.endpoint.name, endpoints) or "add it to `endpoints`"
-            yield Finding((*path, "endpoint", "name"), message, hint)
-    if file.overrides and file.overrides.use_agent_orchestrator and len(file.endpoints or ()) != 1:
-        message = f"needs exactly one entry in `endpoints`, there are {len(file.endpoints or ())}"
-        yield Finding(("overrides", "use_agent_orchestrator"), message)
 
 
 def _check_tracing(file: PlanoFile) -> Iterator[Finding]:
@@ -84,17 +59,15 @@ def _check_tracing(file: PlanoFile) -> Iterator[Finding]:
 def _check_unserved(file: PlanoFile) -> Iterator[Finding]:
     """One warning for all that is validated ahead of the feature that will serve it."""
     unserved = [section for section in UNSERVED if getattr(file, section)]
+    if file.overrides is not None and file.overrides.use_agent_orchestrator:
+        unserved.append("use_agent_orchestrator")
+    for name, endpoint in (file.endpoints or {}).items():
+        if endpoint.prefix_affinity:
+            unserved.append(f"prefix_affinity of endpoint `{name}`")
     for preference in file.routing_preferences or ():
         policy = preference.selection_policy
         if policy is not None and policy.prefer != "none":
             unserved.append(f"`prefer: {policy.prefer}` of preference `{preference.name}`")
-    for _, listener in declared_listeners(file):
-        if listener.type != "model":
-            unserved.append(f"{listener.type} listener `{listener.name}`")
-        elif listener.filters or listener.output_filters:
-            unserved.append(f"the filters of listener `{listener.name}`")
-        if listener.tls is not None:
-            unserved.append(f"tls of listener `{listener.name}`")
     if unserved:
         message = f"read and checked, but without effect in this version: {', '.join(unserved)}"
         yield Finding((), message, fatal=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plano.config.compiling_inference import find_routing_model
+from plano.config.compiling_inference import GUARDED_TYPES, find_routing_model
 from plano.config.migration import Finding, declared_listeners
 from plano.config.names import ModelNames
 from plano.config.problems import Path, suggest
@@ -82,13 +82,21 @@ def _check_routing_model(file: PlanoFile, names: ModelNames) -> Iterator[Finding
 
 def _check_guarded(file: PlanoFile) -> Iterator[Finding]:
     guards = file.prompt_guards.input_guards if file.prompt_guards else None
-    given = (guards and guards.jailbreak and guards.jailbreak.listeners) or ()
-    declared = [listener for _, listener in declared_listeners(file)]
-    known = {listener.name for listener in declared} | set(LISTENER_TYPES)
-    if file.providers and not any(listener.type == "model" for listener in declared):
-        known.add(ADDED_NAME)
-    for index, name in enumerate(given):
+    jailbreak = guards.jailbreak if guards else None
+    if jailbreak is None:
+        return
+    place: Path = ("prompt_guards", "input_guards", "jailbreak")
+    there = {listener.name: listener.type for _, listener in declared_listeners(file)}
+    if file.providers and "model" not in there.values():
+        there[ADDED_NAME] = "model"
+    given = jailbreak.listeners
+    known = {*there, *LISTENER_TYPES}
+    for index, name in enumerate(given or ()):
         if name not in known:
-            where = ("prompt_guards", "input_guards", "jailbreak", "listeners", index)
             hint = suggest(name, known) or f"name a listener, or its type: {', '.join(LISTENER_TYPES)}"
-            yield Finding(where, f"`{name}` is not a listener", hint)
+            yield Finding((*place, "listeners", index), f"`{name}` is not a listener", hint)
+    guarded = {*GUARDED_TYPES} if given is None else {*given}
+    if not guarded & {*there, *there.values()} and guarded <= known:
+        where = place if given is None else (*place, "listeners")
+        types = ", ".join(sorted({*there.values()})) or "model"
+        yield Finding(where, "guards no listener of this file", f"add `listeners: [{types}]`", fatal=False)

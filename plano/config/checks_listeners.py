@@ -25,7 +25,7 @@ def check_listeners(file: PlanoFile) -> Iterator[Finding]:
         )
         yield from _check_chain(path, "output_filters", listener.output_filters or (), steps)
         yield from _check_names_of_chain(path, listener)
-        if listener.type == "agent":
+        if listener.type == "agent" or (listener.type == "prompt" and listener.agents):
             yield from _check_agents(path, listener, agents, steps)
 
 

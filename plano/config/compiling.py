@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Literal, cast
 from urllib.parse import quote, urlsplit
 
-from plano.config.compiling_edge import compile_agents, compile_filters, compile_targets
+from plano.config.checks_files import plan_tls
+from plano.config.compiling_edge import compile_agents, compile_filters, compile_targets, serves_targets
 from plano.config.compiling_inference import (
     compile_inference,
     compile_inference_alone,
@@ -26,11 +27,10 @@ from plano.config.plan import (
     ProviderPlan,
     RetryPlan,
 )
-from plano.config.problems import ConfigError, Path, Problem, render_path
 from plano.config.schema.file import PlanoFile
 from plano.config.schema.listeners import Listener
 from plano.config.schema.operations import Overrides
-from plano.config.schema.providers import ModelProvider, RetryPolicy
+from plano.config.schema.providers import CircuitBreaker, ModelProvider, RetryPolicy
 from plano.config.settings import Settings
 from plano.upstreams.catalogue import CatalogueEntry, find_provider, list_models, resolve_provider
 from plano.upstreams.quirks import PROVIDER_QUIRKS
@@ -89,18 +89,13 @@ def compile_inference_plan(config: PlanoFile, settings: Settings) -> ClusterPlan
 
 
 def _compile_listeners(config: PlanoFile) -> tuple[ListenerPlan, ...]:
-    listeners = [_compile_listener(config, path, listener) for path, listener in declared_listeners(config)]
+    listeners = [_compile_listener(config, listener) for _, listener in declared_listeners(config)]
     if config.providers and not any(listener.type == "model" for listener in listeners):
         listeners.append(ADDED_LISTENER)
     return tuple(guard_listener(config, listener) for listener in listeners)
 
 
-def _compile_listener(config: PlanoFile, path: Path, listener: Listener) -> ListenerPlan:
-    if listener.tls is not None:
-        # A socket that was meant to be encrypted must never be opened in the clear.
-        message = "TLS on listeners is not served in this version"
-        hint = "end TLS in front of Plano and remove this section"
-        raise ConfigError([Problem("config", None, render_path((*path, "tls")), message, hint)])
+def _compile_listener(config: PlanoFile, listener: Listener) -> ListenerPlan:
     return ListenerPlan(
         name=listener.name,
         type=listener.type,
@@ -109,8 +104,11 @@ def _compile_listener(config: PlanoFile, path: Path, listener: Listener) -> List
         timeout_s=listener.timeout or DEFAULT_TIMEOUTS_S[listener.type],
         agents=compile_agents(config, listener),
         execution=listener.execution,
+        writer=listener.writer,
         input_filters=tuple(listener.filters),
         output_filters=tuple(listener.output_filters or ()),
+        serves_targets=serves_targets(config, listener),
+        tls=plan_tls(listener.tls) if listener.tls is not None else None,
     )
 
 
@@ -136,6 +134,10 @@ def _compile_retry(policy: RetryPolicy | None, inherited: RetryPlan, names: Mode
         # Only one of the two may have been given: the other then makes room for it.
         base_s = policy.backoff.base or min(base_s, policy.backoff.max or base_s)
         max_s = policy.backoff.max or max(max_s, base_s)
+    breaker = policy.circuit_breaker or CircuitBreaker()
+    open_s, longest_s = inherited.breaker_open_s, inherited.breaker_max_open_s
+    open_s = breaker.open_for or min(open_s, breaker.max_open_for or open_s)
+    longest_s = breaker.max_open_for or max(longest_s, open_s)
     changes: dict[str, object] = {
         "attempts": policy.attempts,
         "statuses": None if policy.on_statuses is None else frozenset(policy.on_statuses),
@@ -145,6 +147,9 @@ def _compile_retry(policy: RetryPolicy | None, inherited: RetryPlan, names: Mode
         "per_try_timeout_s": policy.per_try_timeout,
         "first_token_timeout_s": policy.first_token_timeout,
         "idle_timeout_s": policy.idle_timeout,
+        "breaker_failures": breaker.failures,
+        "breaker_open_s": open_s,
+        "breaker_max_open_s": longest_s,
         "fallback_models": tuple(dict.fromkeys(names.canonical(name) for name in policy.fallback_models or ())),
     }
     return replace(inherited, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]

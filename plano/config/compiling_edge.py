@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote, urlsplit
 
+from plano.config.migration import declared_listeners
 from plano.config.plan import (
     AgentPlan,
     EndpointPlan,
@@ -36,6 +37,7 @@ _TYPES: Final[dict[str, dict[str, Any]]] = {
     "set": {"type": "array", "uniqueItems": True},
     "dict": {"type": "object"},
 }
+JSON_TYPES: Final = frozenset({"integer", "number", "boolean", "string", "array", "object"})
 _CREDENTIALS: Final = frozenset({"authorization", "x-api-key"})
 
 
@@ -73,6 +75,21 @@ def compile_filters(config: PlanoFile) -> tuple[FilterPlan, ...]:
     )
 
 
+def serves_targets(config: PlanoFile, listener: Listener) -> bool:
+    """Are the file's prompt targets tried at this listener? At every prompt listener; in a file that has targets but
+    none of those at its agent listeners."""
+    if listener.type == "prompt":
+        return True
+    declared = [other.type for _, other in declared_listeners(config)]
+    return listener.type == "agent" and bool(config.prompt_targets) and "prompt" not in declared
+
+
+def describes_type(name: str) -> bool:
+    """Is this a type of Python or JSON Schema that a parameter may have?"""
+    kind = name.strip().lower()
+    return kind in _TYPES or kind in JSON_TYPES
+
+
 def compile_targets(config: PlanoFile) -> tuple[TargetPlan, ...]:
     """All prompt targets of the file."""
     return tuple(
@@ -95,7 +112,7 @@ def _compile_agent(agent: Agent) -> ProviderPlan:
     return ProviderPlan(
         name=agent.id,
         model=agent.id,
-        provider="agent",
+        provider="(agent)",  # no provider is called like that
         owned_by="agent",
         upstream_model="",
         scheme=scheme,
@@ -115,7 +132,8 @@ def _compile_agent(agent: Agent) -> ProviderPlan:
 
 
 def _compile_parameter(parameter: Parameter) -> ParameterPlan:
-    schema: dict[str, Any] = dict(_TYPES.get(parameter.type, {"type": parameter.type}))
+    kind = parameter.type.strip().lower()
+    schema: dict[str, Any] = dict(_TYPES.get(kind, {"type": kind if kind in JSON_TYPES else "string"}))
     schema["description"] = parameter.description
     for key in ("enum", "format", "items", "default"):
         value = getattr(parameter, key)

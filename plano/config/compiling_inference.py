@@ -75,9 +75,10 @@ def _compile_roles(config: PlanoFile, names: ModelNames, idle: Literal["auto", "
     """`idle` is the engine of a role that the file neither mentions nor needs. Beside frontends that is the embedded
     one, for what clients may still ask for: nobody should wait for the download of a model that nothing uses."""
     section = config.inference or Inference()
-    types = {listener.type for _, listener in declared_listeners(config)}
-    needs_orchestrator = bool(config.routing_preferences) or "agent" in types
-    orchestrator = _compile_role(section.orchestrator, RolePlan(engine="auto" if needs_orchestrator else idle))
+    listeners = [listener for _, listener in declared_listeners(config)]
+    types = {listener.type for listener in listeners}
+    needs_orchestrator = bool(config.routing_preferences) or any(listener.agents for listener in listeners)
+    orchestrator = _compile_role(section.orchestrator, RolePlan(engine="auto" if needs_orchestrator else idle), names)
     routing_model = find_routing_model(config)
     if routing_model is not None and names.find(routing_model) is not None:
         orchestrator = replace(
@@ -89,22 +90,22 @@ def _compile_roles(config: PlanoFile, names: ModelNames, idle: Literal["auto", "
     if section.orchestrator is None or section.orchestrator.context_length is None:
         context_tokens = (config.overrides or Overrides()).orchestrator_model_context_length
         orchestrator = replace(orchestrator, context_tokens=context_tokens)
-    guard = _compile_role(section.guard, GuardPlan(engine="auto" if config.prompt_guards else idle))
+    guard = _compile_role(section.guard, GuardPlan(engine="auto" if config.prompt_guards else idle), names)
     if section.guard is not None:
         given = section.guard
         guard = replace(guard, threshold=given.threshold, on_failure=given.on_failure, scope=given.scope)
     needs_function = "prompt" in types or bool(config.prompt_targets)
-    function = _compile_role(section.function, FunctionPlan(engine="auto" if needs_function else idle))
+    function = _compile_role(section.function, FunctionPlan(engine="auto" if needs_function else idle), names)
     if section.function is not None:
         function = replace(function, entropy=section.function.entropy, varentropy=section.function.varentropy)
     return InferencePlan(orchestrator=orchestrator, guard=guard, function=function)
 
 
-def _compile_role(role: Role | None, default: Plan) -> Plan:
+def _compile_role(role: Role | None, default: Plan, names: ModelNames) -> Plan:
     if role is None:
         return default
     timeout_s = role.timeout or default.timeout_s
-    if role.timeout is None and role.engine == "upstream":
+    if role.timeout is None and _is_done_by_a_provider(role, names):
         timeout_s = max(timeout_s, UPSTREAM_TIMEOUT_S)
     changes: dict[str, Any] = {
         "engine": role.engine,
@@ -117,3 +118,11 @@ def _compile_role(role: Role | None, default: Plan) -> Plan:
         "context_tokens": role.context_length or default.context_tokens,
     }
     return replace(default, **changes)
+
+
+def _is_done_by_a_provider(role: Role, names: ModelNames) -> bool:
+    """What `engine: auto` comes to where the model is a provider's (`plano.inference.engines.choosing`), which takes a
+    configured id behind any prefix."""
+    if role.engine != "auto" or role.model is None:
+        return role.engine == "upstream"
+    return names.find(role.model) is not None or names.find_explicit(role.model.partition("/")[2]) is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from plano.config.checks import check
+from plano.config.checks_files import check_files
 from plano.config.document import Document, read_document
 from plano.config.environment import read_dotenv
 from plano.config.explanations import explain
@@ -60,7 +61,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> LoadedConfig:
 
 
 def parse(text: str, variables: Mapping[str, str], file: str = "plano.yaml", path: Path | None = None) -> LoadedConfig:
-    """Validate the text of a config file. `file` is what problems call it.
+    """Validate the text of a config file. `file` is what problems call it. With the `path` it was read from, the files
+    it names are looked at too.
 
     Raises ConfigError: first for text that is not YAML; then for unset variables and for what the schema refuses, all
     at once; then for what the checks find, all at once.
@@ -79,7 +81,7 @@ def parse(text: str, variables: Mapping[str, str], file: str = "plano.yaml", pat
     if problems:
         raise ConfigError(_sort(problems))
     migrated, warnings = migrate(written)
-    findings = [*check(written), *warnings]
+    findings = [*check(written), *(check_files(written) if path is not None else ()), *warnings]
     fatal = _tell(document, (finding for finding in findings if finding.fatal))
     if fatal:
         raise ConfigError(fatal)

@@ -22,7 +22,8 @@ class RetryPlan:
     """How one provider's attempts are made and when the next candidate takes over.
 
     `attempts` counts every try of this provider, the first included. A time-out of None means that only the listener's
-    deadline applies.
+    deadline applies. `breaker_failures` in a row (0: never) open a frontend's circuit to this provider for
+    `breaker_open_s`, a time that doubles with every failed probe up to `breaker_max_open_s`.
     """
 
     attempts: int = 1
@@ -34,6 +35,9 @@ class RetryPlan:
     first_token_timeout_s: float | None = None
     idle_timeout_s: float | None = 60.0
     fallback_models: tuple[str, ...] = ()
+    breaker_failures: int = 10
+    breaker_open_s: float = 5.0
+    breaker_max_open_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +103,23 @@ class ProviderPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsPlan:
+    """TLS on a listener: PEM files, read by every frontend, and again when they change. `client_ca_file`: only clients
+    with a certificate signed by one of these authorities are served."""
+
+    cert_file: str
+    key_file: str
+    client_ca_file: str | None = None
+    min_version: Literal["1.2", "1.3"] = "1.2"
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerPlan:
-    """One public socket. `timeout_s` is the deadline of a request, all attempts included.
+    """One public socket. `timeout_s` is the deadline of a request, all attempts included. Without `tls` it speaks plain
+    HTTP.
 
     `jailbreak_message` is what an attack on the model's rules is answered with; None: the listener is not guarded.
+    `serves_targets`: the prompt targets of the cluster are tried before the agents or models of this listener.
     """
 
     name: str
@@ -113,8 +130,11 @@ class ListenerPlan:
     jailbreak_message: str | None = None
     agents: tuple[AgentPlan, ...] = ()
     execution: Literal["sequential", "parallel"] = "sequential"
+    writer: Literal["last_agent", "default_model"] = "last_agent"
     input_filters: tuple[str, ...] = ()
     output_filters: tuple[str, ...] = ()
+    serves_targets: bool = False
+    tls: TlsPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

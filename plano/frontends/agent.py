@@ -37,18 +37,19 @@ class AgentListener(Listener):
     """`POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`, `GET /v1/models`, `GET /healthz`.
 
     `agent_routes` is what the orchestrator chooses from: nothing where there is no choice. `parallel`: the agents
-    chosen for one request are asked at the same time.
+    chosen for one request are asked at the same time; `model_writes`: the default model makes one answer of theirs.
     """
 
     def __init__(self, frontend: Frontend, plan: ListenerPlan) -> None:
         super().__init__(frontend, plan)
         self.parallel = plan.execution == "parallel"
+        self.model_writes = self.parallel and plan.writer == "default_model"
         self.agents = [self._prepare(agent) for agent in plan.agents]
         self.agent_routes: list[Route] = []
         if len(self.agents) > 1:
             self.agent_routes = [Route(agent.id, agent.description) for agent in plan.agents]
         self._by_id = {agent.plan.id: agent for agent in self.agents}
-        self._default = next((agent for agent in self.agents if agent.plan.default), self.agents[0])
+        self._fallback = [agent for agent in self.agents if agent.plan.default][:1] or self.agents[:1]
         models = [
             {"id": agent.id, "object": "model", "created": 0, "owned_by": "agent", "description": agent.description}
             for agent in plan.agents
@@ -60,7 +61,7 @@ class AgentListener(Listener):
 
     def choose_agents(self, ids: Sequence[str]) -> list[Agent]:
         """The agents of these ids in their order; the default one where there is none."""
-        return [self._by_id[id] for id in ids] or [self._default]
+        return [self._by_id[id] for id in ids] or self._fallback
 
     def explain_unknown(self, path: str) -> str:
         known = ", ".join(route.decode() for route in self.routes)

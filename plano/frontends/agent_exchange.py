@@ -19,7 +19,7 @@ from plano.agents.payload import PATH, BadPayload, apply_payload, render_payload
 from plano.dialects.conversation import Answer, BadAnswer, BadRequest, Conversation
 from plano.dialects.identity.chat import encode
 from plano.frontends.deliberation import Findings
-from plano.frontends.errors import GatewayError, explain_agent_failure, explain_refusal
+from plano.frontends.errors import GatewayError, explain_agent_failure, explain_refusal, explain_unresolved
 from plano.frontends.exchange import Exchange, Phase
 from plano.frontends.payload import render_payload as render_request
 from plano.frontends.translation import Inflater
@@ -50,11 +50,12 @@ class AgentExchange(Exchange):
     """See the module."""
 
     __slots__ = ("_heard", "_writer")
-    _writer: Agent  # set when the agents are chosen
+    _writer: Agent | None  # set when the agents are chosen; None: the default model
 
     def _consider(self) -> None:
         listener = cast("AgentListener", self._listener)
         self._heard: Answer | None = None
+        self._preferences = listener.preferences  # for the record: the names of what is chosen are the config's
         try:
             if self._ask(listener.agent_routes, multiple=True):
                 return
@@ -71,19 +72,26 @@ class AgentExchange(Exchange):
             self._run(cast("AgentListener", self._listener).choose_agents(findings.routes))
 
     def _run(self, agents: Sequence[Agent]) -> None:
-        """Call these agents; the last one writes the answer."""
-        self._writer = writer = agents[-1]
-        if len(agents) == 1 and writer.filters is None:
-            self._hand_over()
-            return
+        """Call these agents; the last one writes the answer, or the default model does."""
+        listener = cast("AgentListener", self._listener)
+        if len(agents) > 1 and listener.model_writes:
+            self._writer = None
+            heard = agents
+        else:
+            self._writer = writer = agents[-1]
+            heard = agents[:-1]
+            if not heard and writer.filters is None:
+                self._hand_over()
+                return
         self._phase = Phase.PREPARE
-        self._work = asyncio.get_running_loop().create_task(self._prepare(agents))
+        self._work = asyncio.get_running_loop().create_task(self._prepare(heard))
 
     async def _prepare(self, agents: Sequence[Agent]) -> None:
         """Everything before the writer is called."""
         try:
-            body = await self._gather_context(agents[:-1], self._routed[0])
-            body = await self._filter_for(self._writer, body)
+            body = await self._gather_context(agents, self._routed[0])
+            if self._writer is not None:
+                body = await self._filter_for(self._writer, body)
             self._request.body = encode(body)
             self._routed = (body, self._routed[1], self._routed[2])
         except FilterRefused as refused:
@@ -107,7 +115,16 @@ class AgentExchange(Exchange):
 
     def _hand_over(self) -> None:
         """The writer's turn: from here on it is like any upstream."""
-        self._proceed((self._writer.candidates[self._wire.name],))
+        writer = self._writer
+        if writer is not None:
+            self._proceed((writer.candidates[self._wire.name],))
+            return
+        chain = self._listener.frontend.candidates.chain(None, self._wire.name)
+        if not chain:
+            self._reject(explain_unresolved(None))
+            return
+        self._conversation = None  # the model's dialect may be another: what the agents said goes into it
+        self._proceed(chain)
 
     async def _gather_context(self, agents: Sequence[Agent], body: Json) -> Json:
         """The request with what these agents have to say. Raises AgentFailed, FilterRefused, FilterFailed."""
@@ -144,11 +161,19 @@ class AgentExchange(Exchange):
         while True:
             tries += 1
             began_s = time.monotonic()
+            if agent.plan.on_failure == "skip" and not candidate.breaker.admit(began_s):
+                self._attempts.append(
+                    Attempt(candidate.provider, candidate.name, 0, FailureKind.CIRCUIT_OPEN.value, 0.0)
+                )
+                self._skipped += 1
+                return None
             outcome = await self._call(candidate, filtered)
             now_s = time.monotonic()
             if isinstance(outcome, Answer):
+                candidate.note_success()
                 self._attempts.append(Attempt(candidate.provider, candidate.name, 200, "", now_s - began_s))
                 return outcome
+            candidate.note_failure(outcome, now_s, random.random())
             kind = outcome.kind.value
             self._attempts.append(Attempt(candidate.provider, candidate.name, outcome.status, kind, now_s - began_s))
             decision = decide_next(
@@ -220,7 +245,10 @@ class AgentExchange(Exchange):
 
     def _give_up(self, failure: Failure) -> None:
         """The writer has failed. Where it may be passed over, what was heard last is the answer."""
-        if self._writer.plan.on_failure == "skip" and self._heard is not None:
+        writer = self._writer
+        if writer is None:
+            super()._give_up(failure)
+        elif writer.plan.on_failure == "skip" and self._heard is not None:
             self._say(self._heard)
         else:
-            self._answer_error(explain_agent_failure(self._writer.plan.id, failure), None)
+            self._answer_error(explain_agent_failure(writer.plan.id, failure), None)

@@ -1,6 +1,7 @@
-"""What the task-specific models have to say about a request: is it an attack, and which route serves it?
+"""What the task-specific models have to say about a request: is it an attack, which route serves it, and what do the
+tools of the prompt targets have to be called with?
 
-Both are asked at the same time, and the slower one is what the client waits for. A model that gives no answer in time
+All are asked at the same time, and the slowest one is what the client waits for. A model that gives no answer in time
 costs its opinion, never the request (what happens then is the config's choice: design, section 5).
 """
 
@@ -11,7 +12,16 @@ from typing import Final, NamedTuple
 
 from plano.config.plan import InferencePlan
 from plano.dialects.conversation import Conversation
-from plano.inference.calls import BadCall, Decision, GuardCall, OrchestratorCall, Route, Verdict
+from plano.inference.calls import (
+    BadCall,
+    Decision,
+    FunctionAnswer,
+    FunctionCall,
+    GuardCall,
+    OrchestratorCall,
+    Route,
+    Verdict,
+)
 from plano.inference.client import InferenceClient, Outcome, PendingCall
 from plano.inference.roles.guard import texts_to_judge
 from plano.inference.roles.turns import select_turns
@@ -19,12 +29,13 @@ from plano.inference.wire import Status
 
 GUARD: Final = "guard"
 ORCHESTRATOR: Final = "orchestrator"
+FUNCTION: Final = "function"
 
 
 class Findings(NamedTuple):
     """`routes` are the chosen ones, by name and in order, empty when none serves; `confidence` goes with them.
     `probability` of an attack (None: not asked, or no answer); `blocked` is the verdict. `degraded` names the roles
-    that gave no answer."""
+    that gave no answer. `function` is what the function model said, None when it was not asked or gave no answer."""
 
     routes: tuple[str, ...] = ()
     confidence: float | None = None
@@ -32,6 +43,7 @@ class Findings(NamedTuple):
     flagged: bool = False
     blocked: bool = False
     degraded: tuple[str, ...] = ()
+    function: FunctionAnswer | None = None
 
 
 class Deliberation:
@@ -45,6 +57,7 @@ class Deliberation:
         "_degraded",
         "_done",
         "_flagged",
+        "_function",
         "_known",
         "_plan",
         "_probability",
@@ -62,6 +75,7 @@ class Deliberation:
         self._flagged = False
         self._blocked = False
         self._degraded: list[str] = []
+        self._function: FunctionAnswer | None = None
 
     def ask(
         self,
@@ -72,6 +86,7 @@ class Deliberation:
         guarded: bool,
         traceparent: bytes,
         multiple: bool = False,
+        inquiry: FunctionCall | None = None,
     ) -> bool:
         """Send the questions; False when there is nothing to ask (`done` is then not called)."""
         plan = self._plan
@@ -87,6 +102,9 @@ class Deliberation:
                 timeout_s = plan.orchestrator.timeout_s
                 body = OrchestratorCall(turns, tuple(routes), multiple).pack()
                 self._calls[ORCHESTRATOR] = client.call(ORCHESTRATOR, body, timeout_s, traceparent, self._take_decision)
+        if inquiry is not None:
+            timeout_s = plan.function.timeout_s
+            self._calls[FUNCTION] = client.call(FUNCTION, inquiry.pack(), timeout_s, traceparent, self._take_function)
         return bool(self._calls)
 
     def cancel(self) -> None:
@@ -123,11 +141,21 @@ class Deliberation:
             self._degraded.append(ORCHESTRATOR)
         self._settle()
 
+    def _take_function(self, outcome: Outcome) -> None:
+        self._calls.pop(FUNCTION, None)
+        try:
+            if outcome.status is not Status.OK:
+                raise BadCall(outcome.message)
+            self._function = FunctionAnswer.unpack(outcome.body)
+        except BadCall:
+            self._degraded.append(FUNCTION)
+        self._settle()
+
     def _settle(self) -> None:
         done = self._done
         if done is None or (self._calls and not self._blocked):
             return
-        self.cancel()  # blocked: which route it would have taken is nobody's concern
+        self.cancel()  # blocked: which way it would have gone is nobody's concern
         done(
             Findings(
                 self._routes,
@@ -136,5 +164,6 @@ class Deliberation:
                 self._flagged,
                 self._blocked,
                 tuple(self._degraded),
+                self._function,
             )
         )

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from plano.agents.filters import FilterRefused
+from plano.functions.visits import TargetFailed
 from plano.routing.models import UNSPECIFIED
 from plano.upstreams.failures import Failure, FailureKind
 
@@ -48,6 +49,7 @@ _MESSAGES_TYPES = {
 _FAILURES: dict[FailureKind, tuple[int, str]] = {
     FailureKind.CONNECT: (502, "upstream_connect_error"),
     FailureKind.OVERLOADED: (503, "upstream_overloaded"),
+    FailureKind.CIRCUIT_OPEN: (503, "upstream_circuit_open"),
     FailureKind.TIMEOUT: (504, "upstream_timeout"),
     FailureKind.IDLE: (504, "upstream_idle_timeout"),
     FailureKind.RESET: (502, "upstream_reset"),
@@ -119,6 +121,23 @@ def explain_agent_failure(agent_id: str, failure: Failure) -> GatewayError:
     return GatewayError(
         error.status, "agent_failed", message, retry_after_s=error.retry_after_s, upstream=error.upstream
     )
+
+
+def explain_target_failure(failed: TargetFailed) -> GatewayError:
+    """The answer when the endpoint of a prompt target has failed: its own status where that is an error, and its own
+    words (spec 6.2)."""
+    status = failed.status if 400 <= failed.status <= 599 else 504 if failed.kind is FailureKind.TIMEOUT else 502
+    message = f"The prompt target {failed.target} failed. Its endpoint {failed.endpoint} was called: {failed.reason}."
+    if failed.body:
+        message += f" It said: {failed.body[:MAX_SHOWN_REFUSAL]}"
+    upstream = {
+        "target": failed.target,
+        "host": failed.endpoint,
+        "path": failed.path,
+        "status": failed.status,
+        "body": failed.body,
+    }
+    return GatewayError(status, "target_failed", message, retry_after_s=failed.retry_after_s, upstream=upstream)
 
 
 def explain_refusal(refused: FilterRefused) -> GatewayError:

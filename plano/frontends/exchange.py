@@ -36,7 +36,7 @@ from plano.frontends.trace import choose_request_id, make_trace
 from plano.frontends.translation import Translation
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.frontends.verdicts import is_sound_document
-from plano.inference.calls import Route
+from plano.inference.calls import FunctionCall, Route
 from plano.routing.models import UNSPECIFIED
 from plano.routing.preferences import brings_preferences, take_preferences
 from plano.telemetry.record import Attempt, Judgement
@@ -95,6 +95,7 @@ class Exchange:
         "_request",
         "_request_id",
         "_routed",
+        "_skipped",
         "_stalled",
         "_status",
         "_trace",
@@ -122,6 +123,7 @@ class Exchange:
         self._chain: tuple[Candidate, ...] = ()
         self._index = 0
         self._tries = 0
+        self._skipped = 0  # of the attempts: candidates that were not called, as their circuit is open
         self._attempts: list[Attempt] = []
         self._upstream: UpstreamConnection | None = None
         self._relay: Relay | None = None
@@ -246,35 +248,52 @@ class Exchange:
         there. Raises BadRequest and GatewayError."""
         listener, request = self._listener, self._request
         body, model, _ = self._routed
-        if self._wire.name not in CLIENTS:  # a plain endpoint has no conversation
-            return False
         preferences = None
         if brings_preferences(body):
             preferences = take_preferences(body)
             request.body = encode(body)
+        if self._wire.name not in CLIENTS:  # a plain endpoint has no conversation
+            return False
         self._preferences = listener.preferences if preferences is None else preferences
         if model is not None and model not in UNSPECIFIED:
-            self._find_chain()  # a model that does not exist is the client's mistake, whatever would be decided
+            self._check_model()
         return self._ask([Route(preference.name, preference.description) for preference in self._preferences])
 
-    def _ask(self, routes: list[Route], *, multiple: bool = False) -> bool:
+    def _check_model(self) -> None:
+        """A model that does not exist is the client's mistake, whatever would be decided. Raises GatewayError."""
+        self._find_chain()
+
+    def _ask(self, routes: list[Route], *, multiple: bool = False, inquiry: FunctionCall | None = None) -> bool:
         """Put the questions there are to the task-specific models; False when there is none. Raises BadRequest."""
         guarded = self._guards()
-        if not routes and not guarded:
+        if not routes and not guarded and inquiry is None:
             return False
         frontend = self._listener.frontend
-        conversation = self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
+        conversation = self._parse_conversation()
         trace_id, span_id, _, flags = self._trace
         traceparent = b"00-%b-%b-%b" % (trace_id, span_id, flags)
         deliberation = Deliberation(frontend.plan.inference, self._decided)
         if not deliberation.ask(
-            frontend.inference, conversation, routes, guarded=guarded, traceparent=traceparent, multiple=multiple
+            frontend.inference,
+            conversation,
+            routes,
+            guarded=guarded,
+            traceparent=traceparent,
+            multiple=multiple,
+            inquiry=inquiry,
         ):
             return False
-        self._asked_routes = bool(routes)
+        self._asked_routes = bool(routes) or inquiry is not None
         self._phase = Phase.DECIDE
         self._deliberation = deliberation
         return True
+
+    def _parse_conversation(self) -> Conversation:
+        """The request in the hub's words. Raises BadRequest."""
+        conversation = self._conversation
+        if conversation is None:
+            conversation = self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
+        return conversation
 
     def _guards(self) -> bool:
         """Is this request looked at by the guard?"""
@@ -343,6 +362,10 @@ class Exchange:
     def _say(self, answer: Answer) -> None:
         """Answer in the client's dialect what no upstream has written for it."""
         content_type, body = render_own(self._wire.name, cast(Conversation, self._conversation), answer)
+        self._respond(content_type, body)
+
+    def _respond(self, content_type: bytes, body: bytes) -> None:
+        """Answer with 200 and this body, which no upstream has written."""
         lines = b"x-request-id: %b\r\n%b" % (self._request_id, self._notes)
         self.connection.respond(self._request, 200, body, content_type=content_type, lines=lines)
         self._end(200, "", UNKNOWN_USAGE, len(body))
@@ -361,6 +384,10 @@ class Exchange:
         self._limit = limit_s = candidate.limit_s if not self._routed[2] else candidate.stream_limit_s
         ends_s = self._given_up_s
         self.deadline_s = ends_s if limit_s is None or now_s + limit_s > ends_s else now_s + limit_s
+        breaker = candidate.breaker
+        if breaker.open_until_s != 0.0 and not breaker.admit(now_s) and self._has_other(now_s):
+            self._pass_over(now_s)
+            return
         try:
             self._payload = self._render(candidate)
         except BadRequest as bad:
@@ -381,6 +408,18 @@ class Exchange:
         else:
             candidate.pool.dial(self)
 
+    def _has_other(self, now_s: float) -> bool:
+        """Is there a candidate after this one whose circuit lets the request through? If not, the circuits are ignored:
+        an upstream in trouble may answer, a gateway that asks nobody cannot."""
+        return any(not other.breaker.refuses(now_s) for other in self._chain[self._index + 1 :])
+
+    def _pass_over(self, now_s: float) -> None:
+        """Do not call this candidate: its circuit is open."""
+        self._skipped += 1
+        self._failure = failure = Failure(FailureKind.CIRCUIT_OPEN, "it has failed too often, and is not called now")
+        self._note_attempt(now_s, failure)
+        self._fail_over()
+
     def _render(self, candidate: Candidate) -> bytes:
         """The request as this candidate gets it, translated if it speaks another dialect. Raises BadRequest."""
         self._translation = None
@@ -389,10 +428,9 @@ class Exchange:
             if candidate.plain:
                 body = self._wire.replace_model(self._request.body, self._routed[0], candidate.model)
                 return render_payload(self._request, candidate, self._trace, self._request_id, body, stream)
-            if self._conversation is None:
-                self._conversation = CLIENTS[self._wire.name].parse_request(self._routed[0])
+            conversation = self._parse_conversation()
             self._translation = Translation(
-                self._wire.name, candidate.dialect, self._conversation, candidate.model, self._trace[0].decode()
+                self._wire.name, candidate.dialect, conversation, candidate.model, self._trace[0].decode()
             )
         dropped = _NONE_DROPPED
         if self._translation is not None or candidate.quirks or self._wire.name != "chat":
@@ -468,6 +506,8 @@ class Exchange:
         now_s = time.monotonic()
         candidate = self.candidate
         self._note_attempt(now_s, failure)
+        if failure.kind is not FailureKind.DEADLINE or self._had_its_time(now_s):
+            candidate.note_failure(failure, now_s, random.random())
         decision = decide_next(
             failure,
             candidate.plan.retry,
@@ -491,6 +531,10 @@ class Exchange:
         """No attempt follows."""
         error, body = render_failure(failure, self.candidate.plan.provider, self._wire.errors)
         self._answer_error(error, body)
+
+    def _had_its_time(self, now_s: float) -> bool:
+        """The request's deadline has passed: is the upstream to blame, for it was given at least half of the time?"""
+        return self._phase is Phase.ATTEMPT and now_s - self._attempt_began_s >= self._listener.timeout_s / 2
 
     def _wait_for_retry(self, due_s: float) -> None:
         """Try the same candidate again at `due_s`. A busy loop's timers go off early (they count from when it last
@@ -525,7 +569,7 @@ class Exchange:
         lines = b"x-request-id: %b\r\n%b" % (self._request_id, self._notes)
         if self._attempts:
             called = self.candidate.answer_head if self._chain else b""
-            lines += b"%bx-plano-attempts: %d\r\n" % (called, len(self._attempts))
+            lines += b"%bx-plano-attempts: %d\r\n" % (called, len(self._attempts) - self._skipped)
         self.connection.fail(request, error, lines=lines, body=body)
         self._end(error.status, error.code, UNKNOWN_USAGE, 0)
 
@@ -535,11 +579,13 @@ class Exchange:
         """Content: write the head and what there is of the answer in one write. From here on nothing is retried."""
         request = self._request
         self._phase = Phase.RELAY
+        if self.candidate.breaker.failures:
+            self.candidate.note_success()
         self._ttft_s = time.monotonic() - request.received_s
         if self._listener.draining and request.keep_alive:
             request.keep_alive = False
             request.connection_line = b"connection: close\r\n"
-        filters = self._listener.output_filters if self._wire.name in CLIENTS else None
+        filters = self._filters_of_answer(events) if self._wire.name in CLIENTS else None
         if filters is not None and connection.coding and self._translation is None:
             self._drop_upstream(complete)
             self.upstream_failed(Failure(FailureKind.PROTOCOL, "the answer is compressed, which was not asked for"))
@@ -551,7 +597,8 @@ class Exchange:
             content_type, coding = connection.content_type or DOCUMENT_TYPE, connection.coding
         else:
             content_type, coding = STREAM_TYPE if self._routed[2] else DOCUMENT_TYPE, b""
-        origin = b"%b%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, self._notes, len(self._attempts) + 1)
+        calls = len(self._attempts) - self._skipped + 1
+        origin = b"%b%bx-plano-attempts: %d\r\n" % (self.candidate.answer_head, self._notes, calls)
         head = render_head(
             connection,
             content_type,
@@ -562,6 +609,9 @@ class Exchange:
             self._dropped,
             request.connection_line,
         )
+        preface = self._render_preface() if events else b""
+        if preface and filters is None:
+            head += b"%x\r\n%b\r\n" % (len(preface), preface) if chunked else preface
         if complete and not events and filters is None:
             self._upstream = None
             self.connection.transport.write(head + body)
@@ -578,6 +628,8 @@ class Exchange:
             whole = filters.buffered or not events
             self._outlet = outlet = Outlet(self, filters, self.filtered_request(), head, chunked=chunked, whole=whole)
             relay.write_to(outlet.write)
+            if preface:
+                outlet.write(preface)
         if complete:
             self._upstream = None
         else:
@@ -589,6 +641,14 @@ class Exchange:
             relay.relay_events(cast(Opening, self._opening).events, complete)
         else:
             relay.upstream_data(body, complete)
+
+    def _filters_of_answer(self, events: bool) -> FilterChain | None:
+        """What an answer passes on its way to the client; `events`: it is a stream."""
+        return self._listener.output_filters
+
+    def _render_preface(self) -> bytes:
+        """Events that the client gets before the first one of a stream."""
+        return b""
 
     def _idle_deadline(self) -> float:
         idle_s = self.candidate.plan.retry.idle_timeout_s

@@ -329,6 +329,12 @@ class ClientConnection:
         self.fail(Request(), error)
         self._close(discard_rest=True)
 
+    def leave(self) -> None:
+        """Close between two requests. Over TLS the client should confirm it; one that does not read never will."""
+        self.closed = True
+        self.deadline_s = time.monotonic() + LINGER_S
+        self.transport.close()
+
     def abort(self) -> None:
         """Cut the connection: the only honest end of an answer that cannot be completed or ended by an error."""
         self.transport.abort()
@@ -436,7 +442,9 @@ class ClientConnection:
             self.deadline_s = time.monotonic() + LINGER_S
         else:
             self.closed = True  # no further request is answered here, even if one has been read
-            self.deadline_s = time.monotonic() + self._listener.limits.body_timeout_s
+            # Over TLS there is no half-close: the close itself discards what the client still sends.
+            wait_s = LINGER_S if discard_rest else self._listener.limits.body_timeout_s
+            self.deadline_s = time.monotonic() + wait_s
             self.transport.close()
 
 

@@ -12,6 +12,7 @@ from plano.frontends.deadlines import DeadlineTable
 from plano.frontends.errors import GatewayError
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.request import Request
+from plano.frontends.tls import Terminator
 from plano.frontends.trace import choose_request_id, make_trace
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Listener:
         self.output_filters = frontend.filters.chain(plan.output_filters) if plan.output_filters else None
         # The short cut of requests that the task-specific models have nothing to say about.
         self.deliberates = bool(self.preferences) or self.jailbreak_message is not None
+        self.tls = Terminator(plan.name, plan.tls) if plan.tls is not None else None
         self.draining = False
         self.in_flight = 0
         self._connections: DeadlineTable[ClientConnection] = DeadlineTable(SWEEP_S)
@@ -86,8 +88,10 @@ class Listener:
         """
         idle_since_s = time.monotonic() - DRAIN_GRACE_S
         for connection in list(self.connections):
+            if connection.closed:
+                continue
             if connection.idle and connection.deadline_s - self.limits.keepalive_timeout_s <= idle_since_s:
-                connection.transport.close()
+                connection.leave()
 
     # -- requests ------------------------------------------------------------------------------------------------
 

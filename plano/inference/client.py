@@ -12,7 +12,6 @@ import itertools
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -23,6 +22,7 @@ from plano.config.plan import CurvePlan
 from plano.inference.figures import ClientFigures
 from plano.inference.places import look_up, split_addresses
 from plano.inference.replicas import Replica
+from plano.inference.sockets import checked_server_key
 from plano.inference.wheel import DeadlineWheel
 from plano.inference.wire import MAX_DEADLINE_MS, Answer, Malformed, Status, pack_call
 
@@ -105,12 +105,14 @@ class InferenceClient:
     ) -> None:
         self._literal, self._names = split_addresses(addresses)
         self._curve = curve
+        if curve is not None and any(address.startswith("tcp://") for address in addresses):
+            checked_server_key(curve)
         self._policy = policy
         self._replicas: dict[str, Replica] = {}
         self._by_role: dict[str, list[Replica]] = {}
         self._unplaced: dict[PendingCall, None] = {}  # they wait for the first replica to answer
         self._found: dict[tuple[str, int], tuple[str, ...]] = {}
-        self._outcomes: Counter[tuple[str, str]] = Counter()
+        self._outcomes: dict[str, list[int]] = {}  # of a role, by status
         self._moved = 0
         self._late = 0
         self._faults = 0
@@ -191,7 +193,12 @@ class InferenceClient:
             alive=sum(replica.alive for replica in replicas),
             outstanding=sum(len(replica.outstanding) for replica in replicas) + len(self._unplaced),
             ready={role: len(serving) for role, serving in self._by_role.items()},
-            outcomes=dict(self._outcomes),
+            outcomes={
+                (role, status.name.lower()): count
+                for role, counts in self._outcomes.items()
+                for status, count in zip(Status, counts, strict=True)
+                if count
+            },
             moved=self._moved,
             late=self._late + sum(replica.late for replica in replicas),
             faults=self._faults + sum(replica.faults for replica in replicas),
@@ -250,12 +257,15 @@ class InferenceClient:
         return "; ".join(f"{replica.address}: {replica.cause}" for replica in self._replicas.values())[:500]
 
     def _take_answer(self, replica: Replica, call: PendingCall, answer: Answer) -> None:
-        status = answer.status
-        if status in _SECOND_CHANCE and self._move(call, replica):
+        _, status, queue_us, compute_us, body = answer
+        if status is Status.OK:
+            outcome = Outcome(status, body, "", queue_us, compute_us)
+        elif status in _SECOND_CHANCE and self._move(call, replica):
             return
+        else:
+            outcome = Outcome(status, None, body, queue_us, compute_us)
         call.replica = None
-        body, message = (answer.body, "") if status is Status.OK else (None, answer.body)
-        self._end(call, Outcome(status, body, message, answer.queue_us, answer.compute_us))
+        self._end(call, outcome)
         if replica.leaving:
             self._retire(replica)
 
@@ -326,10 +336,14 @@ class InferenceClient:
         if done is None:
             return
         call.done = None
-        self._unplaced.pop(call, None)
+        if self._unplaced:
+            self._unplaced.pop(call, None)
         if call.slot:
             self._wheel.discard(call, call.slot)
-        self._outcomes[call.role, outcome.status.name.lower()] += 1
+        counts = self._outcomes.get(call.role)
+        if counts is None:
+            counts = self._outcomes[call.role] = [0] * len(Status)
+        counts[outcome[0]] += 1
         try:
             done(outcome)
         except Exception:  # the next answers are for others

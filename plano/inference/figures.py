@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
-BUCKETS_S: Final = (
+BUCKETS_S: tuple[float, ...] = (
     0.0001,
     0.00025,
     0.0005,

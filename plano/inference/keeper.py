@@ -86,7 +86,9 @@ class EngineKeeper:
             if engine is not None:
                 await self._close(engine, "the server ends")
             raise
-        log.info("%s: %s is ready", lane.role, " ".join(part for part in (engine.name, engine.model) if part))
+        # At the first start the cluster says so itself.
+        level = logging.INFO if lane.starts > 1 else logging.DEBUG
+        log.log(level, "%s: %s is ready", lane.role, " ".join(part for part in (engine.name, engine.model) if part))
         lane.open(engine)
         self._tell_first(None)
         cause = "the server ends"

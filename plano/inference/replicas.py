@@ -12,7 +12,17 @@ import zmq
 
 from plano.config.plan import CurvePlan
 from plano.inference.figures import ReplicaFigures
-from plano.inference.sockets import Monitor, Reader, set_bounds, set_client_keys, set_family, set_keepalive
+from plano.inference.sockets import (
+    NOBLOCK,
+    Monitor,
+    Reader,
+    is_readable,
+    is_writable,
+    set_bounds,
+    set_client_keys,
+    set_family,
+    set_keepalive,
+)
 from plano.inference.wire import Answer, Malformed, RoleHealth, pack_cancel, pack_probe, unpack_reply
 
 if TYPE_CHECKING:
@@ -64,6 +74,7 @@ class Replica:
         self._heard_s = time.monotonic()
         self._asked = False  # it has been probed since it last said anything
         self._probed_s = float("-inf")
+        self._reading = False
         self._socket = context.socket(zmq.DEALER)
         set_bounds(self._socket)
         # Nothing is queued for a connection that does not exist, and what is queued dies with the connection.
@@ -87,16 +98,16 @@ class Replica:
     def send(self, frame: bytes) -> bool:
         """Whether the frame is on its way. Never waits."""
         try:
-            self._send(frame, zmq.NOBLOCK)
+            self._send(frame, NOBLOCK)
         except zmq.Again:
-            # libzmq may not have heard yet that there is room again: asking for events makes it listen.
             try:
-                if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:
+                if not is_writable(self._socket):
                     return False
-                self._send(frame, zmq.NOBLOCK)
+                self._send(frame, NOBLOCK)
             except zmq.Again:
                 return False
-        self._reader.look_soon()
+        if not self._reading:
+            self._reader.look_soon()
         return True
 
     def cancel(self, id: int) -> None:
@@ -142,32 +153,40 @@ class Replica:
             self._asked = True
 
     def _drain(self) -> bool:
+        """See `sockets.Reader`."""
         receive = self._receive
-        self._heard_s, heard_before_s = time.monotonic(), self._heard_s
-        for count in range(MESSAGES_PER_TURN):
-            try:
-                frame = receive(zmq.NOBLOCK)
-            except zmq.Again:
+        self._reading = True
+        try:
+            for count in range(MESSAGES_PER_TURN):
+                frame = receive(NOBLOCK)
                 if count == 0:
-                    self._heard_s = heard_before_s
-                return False
-            self._asked = False
-            try:
-                message = unpack_reply(frame)
-            except Malformed as error:
-                self._take_fault(error)
-                continue
-            if isinstance(message, Answer):
-                call = self.outstanding.pop(message.id, None)
-                if call is None:
-                    self.late += 1
-                else:
-                    self._answered(self, call, message)
-            else:
-                self._take_health(message.roles)
-            if self._socket.closed:  # whoever was answered may have closed the client
-                return False
+                    self._heard_s = time.monotonic()
+                    self._asked = False
+                self._take(frame)
+                # Whoever was answered may have closed the client. One answer is the rule, and asking for the next is
+                # cheaper than the exception; where there are two there are many.
+                if self._socket.closed or (count == 0 and not is_readable(self._socket)):
+                    return False
+        except zmq.Again:
+            return False
+        finally:
+            self._reading = False
         return True
+
+    def _take(self, frame: bytes) -> None:
+        try:
+            message = unpack_reply(frame)
+        except Malformed as error:
+            self._take_fault(error)
+            return
+        if isinstance(message, Answer):
+            call = self.outstanding.pop(message.id, None)
+            if call is None:
+                self.late += 1
+            else:
+                self._answered(self, call, message)
+        else:
+            self._take_health(message.roles)
 
     def _take_fault(self, error: Malformed) -> None:
         self.faults += 1
@@ -179,7 +198,7 @@ class Replica:
         news = not self.alive or states != {role: health[0] for role, health in self.roles.items()}
         self.roles = roles
         if not self.alive:
-            log.info("inference at %s: alive", self.address)
+            log.log(logging.INFO if self.ever_alive else logging.DEBUG, "inference at %s: alive", self.address)
         self.alive = self.ever_alive = True
         if news:
             self._changed(self)

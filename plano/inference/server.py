@@ -19,20 +19,12 @@ import zmq
 from zmq.auth.asyncio import AsyncioAuthenticator
 
 from plano.config.plan import CurvePlan
+from plano.inference.binding import BindRefused, bind
 from plano.inference.engines.engine import Engine, EngineError
 from plano.inference.figures import ServerFigures
 from plano.inference.keeper import KEEPER_POLICY, EngineKeeper, KeeperPolicy
 from plano.inference.lanes import DRAINING, READY, Lane, Peer, Ticket
-from plano.inference.sockets import (
-    Monitor,
-    Reader,
-    checked_key,
-    is_protected_place,
-    set_bounds,
-    set_family,
-    set_keepalive,
-    set_server_keys,
-)
+from plano.inference.sockets import NOBLOCK, NOBLOCK_MORE, Monitor, Reader, is_readable
 from plano.inference.wheel import DeadlineWheel
 from plano.inference.wire import (
     PEER_SILENCE_S,
@@ -45,19 +37,17 @@ from plano.inference.wire import (
     unpack_request,
 )
 
+__all__ = ["BindRefused", "EngineSlot", "InferenceServer"]
+
 log = logging.getLogger(__name__)
 
 MESSAGES_PER_TURN: Final = 64  # of the event loop: then engines, timers and everybody else have theirs
-SWEEP_S: Final = 1.0
+SWEEP_SHARE: Final = 0.1  # of the silence that is borne, from one look for the silent to the next
 CLOSE_LINGER_MS: Final = 200
 COMPLAIN_EVERY_S: Final = 10.0
 _HANDSHAKES_FAILED: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
-
-
-class BindRefused(Exception):
-    """An address that the server cannot or must not listen on. The message says what to do about it."""
 
 
 class EngineSlot(NamedTuple):
@@ -89,6 +79,7 @@ class InferenceServer:
         *,
         fatal_start: bool = False,
         policy: KeeperPolicy = KEEPER_POLICY,
+        peer_silence_s: float = PEER_SILENCE_S,
     ) -> None:
         self.addresses: tuple[str, ...] = ()
         self._slots = dict(engines)
@@ -96,6 +87,7 @@ class InferenceServer:
         self._curve = curve
         self._fatal_start = fatal_start
         self._policy = policy
+        self._peer_silence_s = peer_silence_s
         self._lanes = {
             role: Lane(role, slot.queue, slot.concurrency, time.monotonic, self._answer, self._dispatch_soon)
             for role, slot in self._slots.items()
@@ -128,14 +120,14 @@ class InferenceServer:
         self._send = super(zmq.Socket, self._socket).send
         self._receive = super(zmq.Socket, self._socket).recv
         try:
-            self.addresses = tuple(self._bind(context))
+            self.addresses, self._authenticator = bind(self._socket, context, self._wanted_addresses, self._curve)
         except BaseException:
             self._close_sockets()
             self._closed = True
             raise
         self._reader = Reader(self._loop, self._socket, self._drain)
         self._monitor = Monitor(self._loop, self._socket, _HANDSHAKES_FAILED, self._notice_refusal)
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        self._sweeper = self._loop.call_later(self._peer_silence_s * SWEEP_SHARE, self._sweep)
         loading = asyncio.Lock()
         for role, slot in self._slots.items():
             keeper = EngineKeeper(self._lanes[role], slot.make, loading, self._policy)
@@ -200,48 +192,6 @@ class InferenceServer:
     def _busy(self) -> bool:
         return any(lane.waiting or lane.running for lane in self._lanes.values())
 
-    def _bind(self, context: zmq.Context[zmq.Socket[bytes]]) -> list[str]:
-        set_bounds(self._socket)
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        # Options apply to what is bound after them: sockets in the file system need no keys.
-        local = [address for address in self._wanted_addresses if not address.startswith("tcp://")]
-        remote = [address for address in self._wanted_addresses if address.startswith("tcp://")]
-        bound = {address: self._bind_one(address) for address in local}
-        if remote:
-            set_keepalive(self._socket)
-            self._lock_up(context, remote)
-        bound |= {address: self._bind_one(address) for address in remote}
-        return [bound[address] for address in self._wanted_addresses]
-
-    def _lock_up(self, context: zmq.Context[zmq.Socket[bytes]], addresses: list[str]) -> None:
-        if self._curve is None:
-            for address in addresses:
-                if not is_protected_place(address):
-                    raise BindRefused(
-                        f"{address} can be reached from other machines, and there are no keys: make a pair with"
-                        " `plano-cluster keys` and give it to both sides (inference.curve), or bind to 127.0.0.1"
-                    )
-            return
-        try:
-            admitted = {checked_key(key) for key in self._curve.client_public_keys}
-            set_server_keys(self._socket, self._curve)
-        except ValueError as error:
-            raise BindRefused(f"{addresses[0]}: {error}") from error
-        if admitted:
-            self._authenticator = AsyncioAuthenticator(context)
-            self._authenticator.start()
-            self._authenticator.configure_curve_callback("*", _Admission(admitted))
-
-    def _bind_one(self, address: str) -> str:
-        set_family(self._socket, address)
-        try:
-            self._socket.bind(address)
-        except zmq.ZMQError as error:
-            raise BindRefused(f"cannot listen on {address}: {error.strerror}") from error
-        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
-        assert isinstance(endpoint, bytes)
-        return endpoint.rstrip(b"\0").decode()
-
     def _close_sockets(self) -> None:
         if self._authenticator is not None:
             self._authenticator.stop()
@@ -261,7 +211,7 @@ class InferenceServer:
                 if more and taken >= MESSAGES_PER_TURN:
                     return True
                 # Answers were sent, and sending may have swallowed the news of an arrival.
-                more = more or bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+                more = more or is_readable(self._socket)
         finally:
             self._draining_socket = False
             if self._due:
@@ -275,11 +225,14 @@ class InferenceServer:
         count = 0
         try:
             while count < most:
-                identity = receive(zmq.NOBLOCK)
-                frame = receive(zmq.NOBLOCK, False)
+                # One call is the rule, and asking for the next is cheaper than the exception; two are often many.
+                if count == 1 and not is_readable(self._socket):
+                    return False, count
+                identity = receive(NOBLOCK)
+                frame = receive(NOBLOCK, False)
                 count += 1
                 if frame.more:
-                    while receive(zmq.NOBLOCK, False).more:
+                    while receive(NOBLOCK, False).more:
                         pass
                     self._refuse(identity, Malformed("a message has one part", fault="parts"))
                 else:
@@ -361,8 +314,8 @@ class InferenceServer:
     def _send_frame(self, peer: Peer, frame: bytes) -> None:
         """Send, or count why not. Never waits."""
         try:
-            self._send(peer.identity, zmq.NOBLOCK | zmq.SNDMORE)
-            self._send(frame, zmq.NOBLOCK)
+            self._send(peer.identity, NOBLOCK_MORE)
+            self._send(frame, NOBLOCK)
         except zmq.Again:
             self._undelivered += 1  # it does not read its answers
         except zmq.ZMQError as error:
@@ -390,8 +343,8 @@ class InferenceServer:
 
     def _sweep(self) -> None:
         """Forget the callers that have vanished: nobody waits for what they asked."""
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
-        oldest_s = time.monotonic() - PEER_SILENCE_S
+        self._sweeper = self._loop.call_later(self._peer_silence_s * SWEEP_SHARE, self._sweep)
+        oldest_s = time.monotonic() - self._peer_silence_s
         for peer in [peer for peer in self._peers.values() if peer.heard_s < oldest_s]:
             self._forget(peer)
 
@@ -414,13 +367,3 @@ class InferenceServer:
         if now_s - self._complained_s >= COMPLAIN_EVERY_S:
             self._complained_s = now_s
             log.warning(message, *arguments)
-
-
-class _Admission:
-    """What `zmq.auth` asks whether a key may come in (https://rfc.zeromq.org/spec/27/)."""
-
-    def __init__(self, keys: set[bytes]) -> None:
-        self._keys = keys
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        return key in self._keys

@@ -26,6 +26,21 @@ QUEUED_FRAMES: Final = 8_192  # per peer and direction
 HEARTBEAT_MS: Final = 5_000
 HEARTBEAT_TIMEOUT_MS: Final = 15_000
 ZAP_DOMAIN: Final = b"plano"
+# As plain integers: arithmetic with pyzmq's flags costs a microsecond each time.
+NOBLOCK: Final = int(zmq.NOBLOCK)
+NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_POLLIN: Final = int(zmq.POLLIN)
+_POLLOUT: Final = int(zmq.POLLOUT)
+
+
+def is_readable(socket: zmq.Socket[bytes]) -> bool:
+    """Looks at the commands that have come, so that it is true and the descriptor silent, or both tell of the next."""
+    return int(socket.getsockopt(zmq.EVENTS)) & _POLLIN != 0
+
+
+def is_writable(socket: zmq.Socket[bytes]) -> bool:
+    """Like `is_readable`. libzmq hears of new room late when it is only asked to send."""
+    return int(socket.getsockopt(zmq.EVENTS)) & _POLLOUT != 0
 
 
 class Reader:
@@ -57,7 +72,7 @@ class Reader:
         if self._socket.closed:
             return
         self._due = False
-        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if is_readable(self._socket):
             self._wake()
 
     def _wake(self) -> None:
@@ -95,7 +110,7 @@ class Monitor:
     def _take(self) -> bool:
         while not self._socket.closed:
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._socket.recv_multipart(NOBLOCK)
             except zmq.Again:
                 return False
             event: dict[str, Any] = dict(parse_monitor_message(frames))
@@ -137,12 +152,18 @@ def set_server_keys(socket: zmq.Socket[bytes], curve: CurvePlan) -> None:
 
 def set_client_keys(socket: zmq.Socket[bytes], curve: CurvePlan) -> None:
     """Raises ValueError for keys that are none, and without the server's."""
+    server_key = checked_server_key(curve)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.public_key.encode())
+    socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret_key.encode())
+    socket.setsockopt(zmq.CURVE_SERVERKEY, server_key)
+
+
+def checked_server_key(curve: CurvePlan) -> bytes:
+    """What a caller needs to know of the server. Raises ValueError for keys that are none, its own included."""
     if not curve.server_public_key:
         raise ValueError("the public key of the inference process is missing (curve.server_public_key)")
     _check_pair(curve)
-    socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.public_key.encode())
-    socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret_key.encode())
-    socket.setsockopt(zmq.CURVE_SERVERKEY, checked_key(curve.server_public_key))
+    return checked_key(curve.server_public_key)
 
 
 def checked_key(key: str) -> bytes:

@@ -107,6 +107,8 @@ class Health(NamedTuple):
 RoleHealth = tuple[str, str, str, int, int]
 
 _pack = msgpack.Packer().pack
+_unpack = msgpack.unpackb
+_new = tuple.__new__  # a NamedTuple without its Python-level constructor
 _STATUSES: Final = {int(status): status for status in Status}
 # Plain integers: an enum's member costs a look-up and a conversion on every message.
 _CALL, _CANCEL, _PROBE, _ANSWER, _HEALTH = (int(kind) for kind in Kind)
@@ -127,9 +129,9 @@ def pack_probe(id: int) -> bytes:
     return _packed((VERSION, _PROBE, id))
 
 
-def pack_answer(id: int, status: int, queue_us: int, compute_us: int, body: Any) -> bytes:
+def pack_answer(id: int, status: Status, queue_us: int, compute_us: int, body: Any) -> bytes:
     """Raises Malformed like `pack_call`."""
-    return _packed((VERSION, _ANSWER, id, int(status), queue_us, compute_us, body))
+    return _packed((VERSION, _ANSWER, id, status, queue_us, compute_us, body))
 
 
 def pack_health(id: int, roles: dict[str, RoleHealth]) -> bytes:
@@ -149,8 +151,9 @@ def unpack_request(frame: bytes) -> Call | Cancel | Probe:
             raise Malformed(f"a deadline is 0 to {MAX_DEADLINE_MS} ms", id=id)
         if type(traceparent) is not bytes or len(traceparent) > MAX_TRACEPARENT_BYTES:
             raise Malformed("a traceparent is a few bytes", id=id)
-        _check_depth(body, id)
-        return Call(id, role, deadline_ms, traceparent, body)
+        if len(frame) > MAX_DEPTH:  # what is shorter cannot be deeper
+            _check_depth(body, id)
+        return _new(Call, (id, role, deadline_ms, traceparent, body))
     if kind == _CANCEL and count == 3:
         return Cancel(fields[2])
     if kind == _PROBE and count == 3:
@@ -172,8 +175,9 @@ def unpack_reply(frame: bytes) -> Answer | Health:
             raise Malformed("a time is a number of microseconds", id=id)
         if status is not Status.OK and type(body) is not str:
             raise Malformed("an answer that is none says why", id=id)
-        _check_depth(body, id)
-        return Answer(id, status, queue_us, compute_us, body)
+        if len(frame) > MAX_DEPTH:  # what is shorter cannot be deeper
+            _check_depth(body, id)
+        return _new(Answer, (id, status, queue_us, compute_us, body))
     if kind == _HEALTH and count == 4:
         return Health(fields[2], _roles(fields[3], fields[2]))
     raise _not_for_us(kind, count, fields[2], (_CALL, _CANCEL, _PROBE))
@@ -194,7 +198,7 @@ def _fields_of(frame: bytes, least_id: int = 1) -> list[Any]:
     if len(frame) > MAX_FRAME_BYTES:
         raise Malformed(_too_large(len(frame)), Status.TOO_LARGE, _find_id(frame), "too_large")
     try:
-        fields = msgpack.unpackb(frame, max_ext_len=0, ext_hook=_refuse_extension)
+        fields = _unpack(frame, max_ext_len=0, ext_hook=_refuse_extension)
     except _NOT_MSGPACK as error:
         # The version comes first: another one may be packed in another way.
         _check_version(_first_fields(frame))

@@ -115,3 +115,8 @@ def _check_state(state: FrontendState) -> None:
             raise ValueError("a gauge is a map of listener to number")
     if not isinstance(state.loop_lag_s, (int, float)):
         raise TypeError("loop_lag_s is seconds")
+    if not all(isinstance(provider, str) and isinstance(model, str) for provider, model in state.open_circuits):
+        raise TypeError("an open circuit is a provider and a model")
+    for listener, (ends_unix_s, refused) in state.certificates.items():
+        if not (isinstance(listener, str) and isinstance(ends_unix_s, (int, float)) and isinstance(refused, bool)):
+            raise TypeError("a certificate is a listener, a time and whether newer files were refused")

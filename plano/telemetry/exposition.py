@@ -16,6 +16,7 @@ from plano.telemetry.cluster import ClusterPicture
 from plano.telemetry.inference import InferenceNumbers
 from plano.telemetry.metrics import Histogram, RequestMetrics
 from plano.telemetry.names import MetricName
+from plano.telemetry.record import FrontendState
 
 
 class Scrape(Collector):
@@ -116,6 +117,8 @@ class Scrape(Collector):
     def _process_families(self) -> Iterator[Metric]:
         yield _gauge(names.IN_FLIGHT, _sum_by_listener(state.in_flight for state in self._frontends))
         yield _gauge(names.CONNECTIONS, _sum_by_listener(state.connections for state in self._frontends))
+        yield _gauge(names.OPEN_CIRCUITS, _count_circuits(self._frontends))
+        yield from _certificate_families(self._frontends)
         yield _gauge(names.LOOP_LAG, {(str(state.frontend),): state.loop_lag_s for state in self._frontends})
         yield _counter(names.DROPPED_RECORDS, {(str(index),): n for index, n in self._dropped.items()})
         yield _counter(names.CHILD_RESTARTS, {(child["name"],): child["restarts"] for child in self._children})
@@ -155,6 +158,26 @@ def _histogram(name: MetricName, series: Iterable[tuple[tuple[str, ...], Histogr
         if cumulative[-1]:
             family.add_metric(labels, list(zip(bounds, cumulative, strict=True)), histogram.total)
     return family
+
+
+def _count_circuits(frontends: Iterable[FrontendState]) -> dict[tuple[str, ...], float]:
+    counts: dict[tuple[str, ...], float] = {}
+    for state in frontends:
+        for provider, model in state.open_circuits:
+            counts[provider, model] = counts.get((provider, model), 0) + 1
+    return counts
+
+
+def _certificate_families(frontends: Iterable[FrontendState]) -> Iterator[Metric]:
+    ends: dict[tuple[str, ...], float] = {}
+    refused: dict[tuple[str, ...], float] = {}
+    for state in frontends:
+        for listener, (ends_unix_s, is_refused) in state.certificates.items():
+            key = (listener,)
+            ends[key] = min(ends.get(key, ends_unix_s), ends_unix_s)
+            refused[key] = refused.get(key, 0) + is_refused
+    yield _gauge(names.CERTIFICATE_EXPIRY, ends)
+    yield _gauge(names.CERTIFICATES_REFUSED, refused)
 
 
 def _sum_by_listener(gauges: Iterable[Mapping[str, int]]) -> dict[tuple[str, ...], float]:

@@ -37,7 +37,7 @@ USAGE_MISSING = MetricName(
 )
 ATTEMPTS = MetricName(
     "plano_attempts",
-    "Calls of upstreams. The outcome is ok, status_<code>, or the kind of failure.",
+    "Calls of upstreams. The outcome is ok, status_<code>, or the kind of failure; circuit_open: it was not called.",
     ("provider", "model", "outcome"),
 )
 RETRIES = MetricName(
@@ -67,6 +67,21 @@ DEGRADED = MetricName(
 HTTP_ERRORS = MetricName("plano_http_errors", "Errors as the client saw them.", ("listener", "code"))
 IN_FLIGHT = MetricName("plano_in_flight_requests", "Requests being served now.", ("listener",))
 CONNECTIONS = MetricName("plano_client_connections", "Open client connections.", ("listener",))
+OPEN_CIRCUITS = MetricName(
+    "plano_open_circuits",
+    "Frontends that pass a provider entry over because it has failed too often; no line while there is none.",
+    ("provider", "model"),
+)
+CERTIFICATE_EXPIRY = MetricName(
+    "plano_certificate_expiry_timestamp_seconds",
+    "When the certificate of a listener ends, as a Unix time; the earliest of all frontends.",
+    ("listener",),
+)
+CERTIFICATES_REFUSED = MetricName(
+    "plano_certificates_refused",
+    "Frontends that go on with an older certificate because the files on disk cannot be used.",
+    ("listener",),
+)
 CHILD_RESTARTS = MetricName("plano_child_restarts", "Child processes started again after a death.", ("child",))
 CHILDREN_UP = MetricName("plano_children_up", "Child processes that are ready.", ("role",))
 DROPPED_RECORDS = MetricName(

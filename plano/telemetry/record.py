@@ -7,6 +7,7 @@ wire order. Adding a field: append it here, fill it in `frontends/exchange.py`, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 WIRE_VERSION = 1
@@ -81,7 +82,9 @@ class Record(NamedTuple):
 
 
 class FrontendState(NamedTuple):
-    """What a frontend says about itself with every batch. Totals count from its start; `in_flight` is by listener."""
+    """What a frontend says about itself with every batch. Totals count from its start; `in_flight` and `connections`
+    are by listener. `open_circuits` are provider and model of the entries that are passed over. `certificates`, by
+    listener: the Unix time at which the one in use ends, and whether newer files had to be refused."""
 
     frontend: int
     pid: int
@@ -89,6 +92,8 @@ class FrontendState(NamedTuple):
     connections: dict[str, int]
     dropped_records_total: int
     loop_lag_s: float
+    open_circuits: Sequence[tuple[str, str]] = ()
+    certificates: Mapping[str, tuple[float, bool]] = {}
 
 
 class Batch(NamedTuple):

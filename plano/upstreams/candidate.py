@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -9,10 +10,14 @@ from plano.config.plan import ClusterPlan, EndpointPlan, ProviderPlan
 from plano.dialects.conversation import BadRequest
 from plano.dialects.identity.plain import COUNT_TOKENS
 from plano.routing.models import ModelTable, Target
+from plano.upstreams.breaker import Breaker, is_answer, is_fault
+from plano.upstreams.failures import Failure
 from plano.upstreams.pool import Origin, Pool
 from plano.upstreams.quirks import quirks_for
 from plano.upstreams.signer import RequestSigner
 from plano.upstreams.tls import SessionReusingContext, client_context
+
+log = logging.getLogger(__name__)
 
 # Models named by clients through a wildcard are prepared on first use; more of them than this are prepared each time.
 MAX_CACHED = 4_096
@@ -30,7 +35,8 @@ class Candidate:
     """One provider entry and model as the clients of one dialect call it. `dialect` is what the upstream is spoken to
     in. `request_head` and `stream_head` end where the per-request headers begin, `answer_head` likewise for the
     client's answer. `asks_for_usage`: a chat stream is asked for its usage. `plain`: an endpoint that is passed
-    through; it is called in no dialect, and with the client's Content-Type, which its request brings along.
+    through; it is called in no dialect, and with the client's Content-Type, which its request brings along. `breaker`
+    is shared by all candidates of a provider entry.
     """
 
     __slots__ = (
@@ -40,6 +46,7 @@ class Candidate:
         "always_streams",
         "answer_head",
         "asks_for_usage",
+        "breaker",
         "dialect",
         "limit_s",
         "model",
@@ -59,13 +66,21 @@ class Candidate:
     )
 
     def __init__(
-        self, target: Target, endpoint: EndpointPlan, pool: Pool, signer: RequestSigner | None, *, plain: bool = False
+        self,
+        target: Target,
+        endpoint: EndpointPlan,
+        pool: Pool,
+        breaker: Breaker,
+        signer: RequestSigner | None,
+        *,
+        plain: bool = False,
     ) -> None:
         plan = target.provider
         self.plan = plan
         self.provider = plan.provider
         self.passthrough_auth = plan.passthrough_auth
         self.pool = pool
+        self.breaker = breaker
         self.model = target.upstream_model
         self.plain = plain
         self.verbatim = plan.verbatim
@@ -103,6 +118,24 @@ class Candidate:
         self.request_head = f"POST {paths[0]} HTTP/1.1\r\n{lines}".encode("latin-1")
         self.stream_head = f"POST {paths[1]} HTTP/1.1\r\n{lines}".encode("latin-1")
 
+    def note_success(self) -> None:
+        """The upstream has answered."""
+        if self.breaker.succeed():
+            log.info("the circuit of %s is closed: it answers again", self.plan.name)
+
+    def note_failure(self, failure: Failure, now_s: float, dice: float) -> None:
+        """An attempt has ended in `failure`, at monotonic time `now_s`; `dice` is uniform in [0, 1)."""
+        breaker = self.breaker
+        if is_fault(failure):
+            was_open = breaker.open_until_s != 0.0
+            open_s = breaker.fail(now_s, dice)
+            if open_s > 0.0 and not was_open:
+                count, name, kind = breaker.failures, self.plan.name, failure.kind.value
+                message = "the circuit of %s is open for %.1f s, after %d failures in a row, the last of kind %s"
+                log.warning(message, name, open_s, count, kind if not failure.status else f"{kind} {failure.status}")
+        elif is_answer(failure):
+            self.note_success()
+
     def without_overrides(self, lines: list[bytes]) -> bytes:
         """The client's header lines, less those the provider's configuration sets."""
         return b"".join(line for line in lines if line.partition(b":")[0].lower() not in self.overrides)
@@ -136,9 +169,10 @@ class Candidates:
         self._table = ModelTable(plan.providers, plan.aliases, (name for name, _ in plan.model_ids))
         self._pools: dict[tuple[str, str, int, str], Pool] = {}
         self._tls: SessionReusingContext | None = None
+        self._breakers: dict[tuple[str, str], Breaker] = {}  # by provider and name, which agents have too
         self._signers: dict[str, RequestSigner] = {}
         self._chains: dict[tuple[str, str | None], tuple[Candidate, ...]] = {}
-        self._ready: dict[tuple[str, str, str], Candidate] = {}
+        self._ready: dict[tuple[str, str, str, str], Candidate] = {}
         for provider in plan.providers:
             if any(endpoint.auth == "sigv4" for endpoint in provider.endpoints):
                 region = provider.region or ""
@@ -173,6 +207,10 @@ class Candidates:
         for signer in self._signers.values():
             await signer.refresh()
 
+    def open_circuits(self) -> list[tuple[str, str]]:
+        """Provider and name of the entries that are passed over, or would be if there were requests for them."""
+        return [called for called, breaker in self._breakers.items() if breaker.open_until_s != 0.0]
+
     @property
     def pools(self) -> list[Pool]:
         return list(self._pools.values())
@@ -193,14 +231,17 @@ class Candidates:
 
     def _candidate(self, target: Target, dialect: str) -> Candidate:
         provider = target.provider
-        # An agent may be called like a provider entry.
-        key = (("agent " if provider.verbatim else "") + provider.name, target.upstream_model, dialect)
+        key = (provider.provider, provider.name, target.upstream_model, dialect)
         candidate = self._ready.get(key)
         if candidate is None:
             plain = dialect.startswith("/")
             endpoint = _plain_endpoint(provider, dialect) if plain else provider.endpoint_for(dialect)
             signer = self._signers[provider.region or ""] if endpoint.auth == "sigv4" else None
-            candidate = Candidate(target, endpoint, self._pool(provider), signer, plain=plain)
+            called = (provider.provider, provider.name)
+            breaker = self._breakers.get(called)
+            if breaker is None:
+                breaker = self._breakers[called] = Breaker(provider.retry)
+            candidate = Candidate(target, endpoint, self._pool(provider), breaker, signer, plain=plain)
             if len(self._ready) < MAX_CACHED:
                 self._ready[key] = candidate
         return candidate

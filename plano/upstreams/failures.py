@@ -14,6 +14,7 @@ class FailureKind(StrEnum):
 
     CONNECT = "connect"  # no connection: DNS, refused, unreachable, TLS, connect time-out
     OVERLOADED = "overloaded"  # our own bound on connections to this upstream
+    CIRCUIT_OPEN = "circuit_open"  # not called: it has failed too often of late
     TIMEOUT = "timeout"  # per-try or first-token time-out
     IDLE = "idle"  # the stream stood still for too long
     RESET = "reset"  # the connection ended before the answer was complete

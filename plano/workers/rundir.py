@@ -30,7 +30,7 @@ class ClusterInfo:
     """The content of cluster.json. `started` is a Unix time in seconds; `admin` and the listeners' `url` are URLs.
 
     `inference` are addresses: of inference processes elsewhere, or where this one is reached from elsewhere; empty when
-    it is of no concern to anybody else.
+    it is of no concern to anybody else. `models` says by role what runs here: "vllm katanemo/Plano-Orchestrator-4B".
     """
 
     pid: int
@@ -42,6 +42,7 @@ class ClusterInfo:
     ipc_dir: str
     listeners: list[dict[str, Any]] = field(default_factory=list)
     inference: list[str] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)
 
 
 class RunDir:

@@ -28,11 +28,10 @@ class Address:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if self.family is socket.AF_INET6 else f"{self.host}:{self.port}"
 
-    @property
-    def url(self) -> str:
+    def url(self, scheme: str = "http") -> str:
         """Where a client on this machine reaches it: a wildcard address is spelled as loopback."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - a comparison
-        return f"http://{Address(self.family, host, self.port)}"
+        return f"{scheme}://{Address(self.family, host, self.port)}"
 
 
 @dataclass(slots=True)
@@ -42,6 +41,11 @@ class BoundListener:
     plan: ListenerPlan
     address: Address
     sockets: list[socket.socket] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches it."""
+        return self.address.url("https" if self.plan.tls is not None else "http")
 
 
 def bind_listeners(listeners: Iterable[ListenerPlan], frontends: int) -> list[BoundListener]:

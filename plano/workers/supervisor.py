@@ -142,7 +142,7 @@ class Supervisor:
             started=time.time(),
             config=spec.config_path,
             workers=spec.workers,
-            admin=admin.url,
+            admin=admin.url(),
             ipc_dir=str(ipc_dir),
             listeners=[
                 {
@@ -150,18 +150,24 @@ class Supervisor:
                     "type": listener.plan.type,
                     "address": listener.address.host,
                     "port": listener.address.port,
-                    "url": listener.address.url,
+                    "url": listener.url,
                 }
                 for listener in self._listeners
             ],
         )
 
     def _with_inference(self, info: ClusterInfo) -> ClusterInfo:
-        """The description with where the inference processes are: one of our own may have taken a free port."""
+        """The description with where the inference processes are, and what one of our own says that it runs."""
         child = self._inference.child if self._inference else None
-        if child is not None and self._spec.inference_bind is not None:
-            return replace(info, inference=[str(child.info.get("address") or self._spec.inference_bind)])
-        return replace(info, inference=list(self._spec.plan.inference.addresses))
+        said = child.info if child is not None else {}
+        bind = self._spec.inference_bind
+        # It may have taken a free port.
+        addresses = self._spec.plan.inference.addresses if bind is None else (str(said.get("address") or bind),)
+        models = {
+            name: " ".join(part for part in (role.get("engine"), role.get("model")) if part)
+            for name, role in said.get("roles", {}).items()
+        }
+        return replace(info, inference=list(addresses), models=models)
 
     def _frontend_slot(self, index: int, plan: ClusterPlan, bus: str, inference: tuple[str, ...]) -> Slot:
         sockets = {listener.plan.name: listener.sockets[index].fileno() for listener in self._listeners}

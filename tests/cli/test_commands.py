@@ -57,7 +57,10 @@ def test_the_version_is_that_of_the_distribution(tmp_path: Path) -> None:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = run("--help", cwd=tmp_path).stdout
-    assert all(f"  {name} " in text for name in ("start", "stop", "status", "validate", "models", "schema"))
+    assert all(
+        f"  {name} " in text
+        for name in ("start", "stop", "status", "inference", "keys", "validate", "models", "schema")
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_start_names_the_listener_whose_port_is_taken(tmp_path: Path) -> None:
 
 def test_the_life_of_a_cluster_through_the_command_line(tmp_path: Path) -> None:
     with ClusterProcess(CONFIG, SECRET, workers=2) as cluster:
-        assert cluster.log.startswith(f"Plano {plano.__version__} is ready in ")
+        assert f"\nPlano {plano.__version__} is ready in " in f"\n{cluster.log}"
         assert cluster.url in cluster.log
         assert cluster.admin_url in cluster.log
         assert "sk-very-secret" not in cluster.log

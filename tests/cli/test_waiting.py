@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import pytest
@@ -40,6 +42,23 @@ def test_a_log_gets_a_line_when_something_changes_and_now_and_then(capsys: pytes
 
 def test_a_quick_start_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     waiting = Waiting(Terminal())
-    waiting.show([loading(1.0)])
+    waiting.show([loading(1.0), {"name": "frontend 0", "state": "starting", "info": {}, "waited_s": 3.0}])
     waiting.end()
     assert capsys.readouterr().out == ""
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_one_line_that_changes_and_then_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    waiting = Waiting(Terminal())
+    for waited_s in (1.0, 2.0, 3.0):
+        waiting.show([loading(waited_s, "orchestrator")])
+    waiting.end()
+    assert screen.getvalue() == (
+        "\r\x1b[Kinference: loading guard embedded (2 s)\r\r\x1b[Kinference: loading guard embedded (3 s)\r\r\x1b[K\r"
+    )

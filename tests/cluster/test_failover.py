@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -29,9 +30,11 @@ model_providers:
       backoff: {base: 1ms}
       retry_after_max: 2s
       per_try_timeout: 400ms
+      circuit_breaker: {failures: 0}
       fallback_models: [mistral/spare]
   - {model: mistral/spare, base_url: $SPARE_URL, access_key: k}
 """
+BREAKING = CONFIG.replace("{failures: 0}", "{open_for: 200ms, max_open_for: 400ms}")
 
 FAULTS = ("fail-503", "drop", "hang", "empty", "error-first", "html-502")
 # A broken document that looks like JSON at both ends is not among them: answers are not parsed (design, section 8).
@@ -105,7 +108,7 @@ async def test_a_provider_that_dies_under_load_costs_only_the_streams_it_was_sen
 ) -> None:
     with DemoProcess.start() as dying:
         port = str(dying.port)
-        cluster = start_cluster(CONFIG, DEMO_URL=dying.url, SPARE_URL=demo_provider.url)
+        cluster = start_cluster(BREAKING, DEMO_URL=dying.url, SPARE_URL=demo_provider.url)
         load = Load(cluster.host, cluster.port)
         load.add_clients(6, "openai/main", keep_alive=True)
         load.add_clients(6, "openai/main", stream=True, keep_alive=True)
@@ -118,8 +121,14 @@ async def test_a_provider_that_dies_under_load_costs_only_the_streams_it_was_sen
     assert tally.outcomes[ERROR_EVENT] <= 6
     assert BROKEN not in tally.outcomes
     assert {entry["model"] for entry in demo_provider.requests()} == {"spare"}
-    # And it comes back.
+    # And it comes back, when the circuit lets a probe through.
     with DemoProcess.start("--port", port) as revived:
-        answer = await ask_once(cluster.host, cluster.port, make_body("openai/main"))
-        assert answer.headers["x-plano-model"] == "openai/main"
+        limit_s = time.monotonic() + 10
+        while True:
+            answer = await ask_once(cluster.host, cluster.port, make_body("openai/main"))
+            if answer.headers["x-plano-model"] == "openai/main":
+                break
+            assert answer.headers["x-plano-attempts"] == "1"
+            assert time.monotonic() < limit_s
+            await asyncio.sleep(0.05)
         assert len(revived.requests("main")) == 1

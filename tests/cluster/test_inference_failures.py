@@ -37,11 +37,11 @@ WITHOUT_ROUTES = MODELS.partition("routing_preferences")[0]
 GUARDED = """
 prompt_guards: {input_guards: {jailbreak: {listeners: [model], on_exception: {message: Not with me.}}}}
 """
-EMBEDDED = "inference: {orchestrator: {engine: embedded, timeout: 400ms}}\n"
+EMBEDDED = "inference: {orchestrator: {engine: embedded, timeout: 1s}}\n"
 JUDGE = "engine: upstream, model: openai/judge"
 
 
-def judge_does_it(orchestrator: str = "timeout: 400ms", guard: str = "timeout: 400ms") -> str:
+def judge_does_it(orchestrator: str = "timeout: 1s", guard: str = "timeout: 1s") -> str:
     """All roles are done by the model `judge`, which a test can give any fault."""
     roles = f"orchestrator: {{{JUDGE}, {orchestrator}}}, guard: {{{JUDGE}, {guard}}}, function: {{{JUDGE}}}"
     return f"inference: {{{roles}}}\n"
@@ -49,7 +49,7 @@ def judge_does_it(orchestrator: str = "timeout: 400ms", guard: str = "timeout: 4
 
 CODE = "Write a python function that sorts a list of numbers"
 CHOSEN = '{"route": ["code generation"]}'
-DEADLINE_S = 0.4
+DEADLINE_S = 1.0
 SLACK_S = 1.5  # of a busy machine, on top of a deadline
 
 HARMLESS = '{"attack": false, "certainty": 90}'
@@ -57,7 +57,7 @@ CODER, GENERAL = "openai/coder", "openai/general"
 
 
 def guard_config(on_failure: str) -> str:
-    return WITHOUT_ROUTES + GUARDED + judge_does_it(guard=f"timeout: 400ms, on_failure: {on_failure}")
+    return WITHOUT_ROUTES + GUARDED + judge_does_it(guard=f"timeout: 1s, on_failure: {on_failure}")
 
 
 async def ask(cluster: ClusterProcess, text: str = CODE, model: str | None = None, **more: Any) -> Answer:
@@ -130,7 +130,7 @@ def upstream(demo_provider: DemoProcess) -> Iterator[ClusterProcess]:
 
 
 async def test_killed_the_default_model_answers_until_it_is_back(embedded: ClusterProcess) -> None:
-    assert judged(await ask(embedded)) == (200, CODER, None)
+    await wait_until(embedded, 200, CODER, None)
     load = Load(embedded.host, embedded.port)
     load.add_clients(4, "openai/general", keep_alive=True)
     await load.wait_for_more(20)
@@ -147,7 +147,7 @@ async def test_killed_the_default_model_answers_until_it_is_back(embedded: Clust
 
 
 async def test_stopped_it_costs_one_deadline_and_then_nothing(embedded: ClusterProcess) -> None:
-    assert judged(await ask(embedded)) == (200, CODER, None)
+    await wait_until(embedded, 200, CODER, None)
     with stopped(embedded) as pid:
         began_s = time.monotonic()
         assert judged(await ask(embedded)) == (200, GENERAL, "orchestrator")
@@ -157,7 +157,7 @@ async def test_stopped_it_costs_one_deadline_and_then_nothing(embedded: ClusterP
         began_s = time.monotonic()
         for _ in range(10):
             assert judged(await ask(embedded)) == (200, GENERAL, "orchestrator")
-        assert time.monotonic() - began_s < 10 * DEADLINE_S
+        assert time.monotonic() - began_s < 3 * DEADLINE_S
     await wait_until(embedded, 200, CODER, None)
     assert pid_of(embedded) == pid
 
@@ -178,7 +178,7 @@ async def test_elsewhere_and_gone_for_good_it_is_done_without(demo_provider: Dem
             began_s = time.monotonic()
             for _ in range(10):
                 assert judged(await ask(cluster)) == (200, GENERAL, "orchestrator")
-            assert time.monotonic() - began_s < 10 * DEADLINE_S
+            assert time.monotonic() - began_s < 3 * DEADLINE_S
             assert cluster.admin("/readyz")[0] == 200
             with InferenceNode(arguments=("--bind", node.address)):
                 await wait_until(cluster, 200, CODER, None)

@@ -37,7 +37,8 @@ agents:
   - {id: flights, url: "http://localhost:10510"}
   - {id: hotels, url: "http://localhost:10520"}
 filters:
-  - {id: rewrite, url: "http://localhost:10500", type: http, on_failure: allow, mode: buffered, forward_headers: [x-user]}
+  - {id: rewrite, url: "http://localhost:10500", type: http, on_failure: allow, mode: buffered,
+     forward_headers: [x-user]}
   - {id: guard, url: "http://localhost:10501", transport: streamable-http, tool: check}
 listeners:
   - name: travel

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from plano.config.compiling import compile_plan
-from plano.config.plan import RETRYABLE_STATUSES, RetryPlan
-from plano.config.problems import ConfigError
+from plano.config.plan import RETRYABLE_STATUSES, RetryPlan, TlsPlan
 from plano.config.settings import load_settings
-from tests.config.files import load_data, plan, plan_provider, small, with_provider
+from tests.config.files import load_data, plan, plan_provider, refuse, small, with_provider
 
 OPENAI = {"model": "openai/gpt-4o", "access_key": "k"}
 
@@ -44,12 +43,19 @@ def test_no_model_listener_is_added_without_providers() -> None:
     assert [listener.name for listener in plan(data).listeners] == ["a"]
 
 
-def test_listener_with_tls_is_never_opened_in_the_clear() -> None:
-    listeners = [{"name": "llm", "type": "model", "tls": {"cert_file": "c", "key_file": "k", "min_version": 1.3}}]
-    loaded = load_data(small(listeners=listeners))
-    assert "tls of listener `llm`" in str(loaded.warnings[0])
-    with pytest.raises(ConfigError, match=r"listeners\[0\]\.tls: TLS on listeners is not served"):
-        compile_plan(loaded.config, load_settings())
+@pytest.mark.parametrize(
+    ("section", "compiled"),
+    [
+        ({}, TlsPlan("c", "k", None, "1.2")),
+        ({"min_version": 1.3}, TlsPlan("c", "k", None, "1.3")),
+        ({"client_ca_file": "a"}, TlsPlan("c", "k", "a", "1.2")),
+    ],
+)
+def test_a_listener_with_tls_is_never_opened_in_the_clear(section: dict[str, Any], compiled: TlsPlan) -> None:
+    tls = {"cert_file": "c", "key_file": "k", **section}
+    data = small(listeners=[{"name": "llm", "type": "model", "tls": tls}, {"name": "p", "type": "prompt"}])
+    assert [listener.tls for listener in plan(data).listeners] == [compiled, None]
+    assert not any("tls" in str(warning) for warning in load_data(data).warnings)
 
 
 @pytest.mark.parametrize(
@@ -225,3 +231,27 @@ def test_kimi_coding_is_wired(keys: dict[str, Any], path: str, agent: str | None
 def test_the_same_model_at_a_second_provider_is_told_apart_by_its_name() -> None:
     azure = with_provider(model="azure_openai/gpt-4o", name="gpt-4o-azure", base_url="https://x.openai.azure.com")
     assert [provider.name for provider in plan(azure).providers] == ["openai/gpt-4o", "gpt-4o-azure"]
+
+
+@pytest.mark.parametrize(
+    ("section", "compiled"),
+    [
+        ({}, (10, 5.0, 120.0)),
+        ({"failures": 3, "open_for": "10s", "max_open_for": "1m"}, (3, 10.0, 60.0)),
+        ({"failures": 0}, (0, 5.0, 120.0)),
+        ({"open_for": "10m"}, (10, 600.0, 600.0)),  # the one that is not given makes room
+        ({"max_open_for": "2s"}, (10, 2.0, 2.0)),
+    ],
+)
+def test_the_circuit_breaker(section: dict[str, Any], compiled: tuple[int, float, float]) -> None:
+    retry = plan_provider(**OPENAI, retry_policy={"circuit_breaker": section}).retry
+    assert (retry.breaker_failures, retry.breaker_open_s, retry.breaker_max_open_s) == compiled
+    assert (retry.attempts, retry.statuses) == (1, RETRYABLE_STATUSES)
+
+
+@pytest.mark.parametrize(
+    "section", [{"failures": -1}, {"failures": True}, {"open_for": "0s"}, {"open_for": "2m", "max_open_for": "1m"}]
+)
+def test_a_circuit_breaker_that_makes_no_sense_is_refused(section: dict[str, Any]) -> None:
+    (problem,) = refuse(small(model_providers=[{**OPENAI, "retry_policy": {"circuit_breaker": section}}]))
+    assert problem.path.startswith("model_providers[0].retry_policy.circuit_breaker")

@@ -93,6 +93,28 @@ def test_a_guard_may_be_a_model_provider() -> None:
     assert (guard.engine, guard.model, guard.timeout_s) == ("upstream", "gpt-4o", 5.0)
 
 
+@pytest.mark.parametrize("model", ["gpt-4o", "openai/gpt-4o", "elsewhere/gpt-4o", "mistral/large", "quick"])
+def test_a_role_that_a_provider_does_by_itself_has_the_time_of_a_provider(model: str) -> None:
+    data = small(
+        model_providers=[*SMALL["model_providers"], {"model": "mistral/*", "access_key": "k"}],
+        model_aliases={"quick": {"target": "gpt-4o"}},
+        inference={"orchestrator": {"model": model}, "guard": {"model": model}, "function": {"model": model}},
+    )
+    tier = plan(data).inference
+    assert (tier.orchestrator.engine, tier.orchestrator.timeout_s) == ("auto", 5.0)
+    assert (tier.guard.timeout_s, tier.function.timeout_s) == (5.0, 20.0)
+    data["inference"]["guard"]["timeout"] = "50ms"
+    assert plan(data).inference.guard.timeout_s == 0.05
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"model": "katanemo/Plano-Orchestrator-4B"}, {"engine": "vllm", "model": "gpt-4o"}]
+)
+def test_a_role_of_our_own_machine_has_the_time_of_it(keys: dict[str, Any]) -> None:
+    tier = plan(small(inference={"orchestrator": keys, "guard": keys})) if keys else plan(small())
+    assert (tier.inference.orchestrator.timeout_s, tier.inference.guard.timeout_s) == (2.0, 0.25)
+
+
 def test_roles_reach_the_plan_with_their_defaults() -> None:
     tier = plan(
         small(
@@ -151,6 +173,24 @@ def test_the_refusal_is_that_of_the_file_and_the_added_listener_can_be_guarded()
 
 def test_without_a_guard_no_listener_is_guarded() -> None:
     assert {one.jailbreak_message for one in plan(small(**AGENTS)).listeners} == {None}
+
+
+@pytest.mark.parametrize(
+    ("listeners", "warned"),
+    [(None, True), ([], True), (["agent", "prompt"], True), (["model"], False), (["llm"], False)],
+)
+def test_a_guard_that_guards_nothing_is_a_warning(listeners: list[str] | None, warned: bool) -> None:
+    keys = {} if listeners is None else {"listeners": listeners}
+    path = "prompt_guards.input_guards.jailbreak" + ("" if listeners is None else ".listeners")
+    told = [warning for warning in load_data(small(prompt_guards=guard_of(**keys))).warnings if warning.path == path]
+    assert bool(told) is warned
+    for warning in told:
+        assert "guards no listener" in warning.message
+        assert "listeners: [model]" in str(warning.hint)
+
+
+def test_a_guard_of_agents_guards_something() -> None:
+    assert not [path for path in warnings(small(**AGENTS, prompt_guards=guard_of())) if "jailbreak" in path]
 
 
 def test_preferences_name_models_canonically_and_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ PAGES = (
     "docs/inference.md",
     "docs/routing.md",
     "docs/filters.md",
+    "docs/targets.md",
+    "docs/vllm.md",
 )
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,6 +54,18 @@ def blocks(language: str, *pages: str) -> list[Block]:
 
 
 def commands(block: Block) -> list[str]:
-    """The commands of a `sh` block: its lines, continued ones joined."""
-    lines = block.text.replace("\\\n", " ").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    """The commands of a `sh` block: its lines, joined where they are continued or within quotes."""
+    found: list[str] = []
+    pending = ""
+    for line in block.text.replace("\\\n", " ").splitlines():
+        if not pending and (not line.strip() or line.strip().startswith("#")):
+            continue
+        pending += line if not pending else f"\n{line}"
+        try:
+            shlex.split(pending)
+        except ValueError:
+            continue  # a quote is open
+        found.append(pending.strip())
+        pending = ""
+    assert not pending, f"{block.place}: a quote is not closed"
+    return found

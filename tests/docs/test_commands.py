@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+import trustme
 import yaml
 
 from plano.config.compiling import compile_plan
@@ -125,9 +126,21 @@ def test_the_python_of_the_readme_gets_an_answer(snippet: Block, reader: Reader)
     assert result.stdout.strip()
 
 
+def write_certificates(folder: Path) -> None:
+    """The files that the page on TLS names."""
+    folder.mkdir()
+    authority = trustme.CA()
+    issued = authority.issue_cert("gateway.test")
+    (folder / "chain.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    authority.cert_pem.write_to_path(folder / "clients.pem")
+
+
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.place)
-def test_the_configs_of_the_pages_are_good(block: Block, tmp_path: Path) -> None:
+def test_the_configs_of_the_pages_are_good(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = block.text
+    monkeypatch.chdir(tmp_path)
+    write_certificates(tmp_path / "certs")
     if not text.startswith("version:"):
         text = "version: v0.4.0\nlisteners: [{type: model, name: llm, address: 127.0.0.1, port: 12000}]\n" + text
     path = tmp_path / "plano.yaml"

@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 
+import plano.frontends.prompt  # noqa: F401 - what a frontend imports itself once it serves prompt targets
 from plano.config.plan import ClusterPlan
 from plano.frontends.frontend import Frontend
 

@@ -8,12 +8,12 @@ import time
 import msgpack
 import zmq
 
-from plano.telemetry.record import WIRE_VERSION, Attempt, Judgement, Record
+from plano.telemetry.record import WIRE_VERSION, Attempt, FrontendState, Judgement, Record
 from tests.frontends.waiting import DEADLINE_S
 
 
 class RecordSocket:
-    """Binds `address` and takes in what frontends send."""
+    """Binds `address` and takes in what frontends send. `state` is what one of them said last about itself."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -21,26 +21,33 @@ class RecordSocket:
         self._socket = self._context.socket(zmq.PULL)
         self._socket.bind(address)
         self._records: list[Record] = []
+        self.state: FrontendState | None = None
 
     async def read(self, count: int = 1, timeout_s: float = DEADLINE_S) -> list[Record]:
         """All records so far, once there are `count`."""
         limit_s = time.monotonic() + timeout_s
         while len(self._records) < count:
-            if not self._socket.poll(0):
+            if not self.receive():
                 if time.monotonic() > limit_s:
                     raise TimeoutError(f"{len(self._records)} of {count} records came")
                 await asyncio.sleep(0.005)
-                continue
-            version, _, records = msgpack.unpackb(self._socket.recv())
-            assert version == WIRE_VERSION
-            for fields in records:
-                record = Record(*fields)
-                judgement = record.judgement
-                if judgement is not None:
-                    judgement = Judgement(*(tuple(part) if isinstance(part, list) else part for part in judgement))
-                attempts = tuple(Attempt(*item) for item in record.attempts)
-                self._records.append(record._replace(attempts=attempts, judgement=judgement))
         return self._records
+
+    def receive(self) -> bool:
+        """Take in the next batch; False when there is none now."""
+        if not self._socket.poll(0):
+            return False
+        version, state, records = msgpack.unpackb(self._socket.recv())
+        assert version == WIRE_VERSION
+        self.state = FrontendState(*state)
+        for fields in records:
+            record = Record(*fields)
+            judgement = record.judgement
+            if judgement is not None:
+                judgement = Judgement(*(tuple(part) if isinstance(part, list) else part for part in judgement))
+            attempts = tuple(Attempt(*item) for item in record.attempts)
+            self._records.append(record._replace(attempts=attempts, judgement=judgement))
+        return True
 
     async def read_one(self) -> Record:
         """The only record."""

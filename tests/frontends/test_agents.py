@@ -22,12 +22,13 @@ from plano.config.plan import (
 )
 from tests.frontends.client import Response, chat_body, chat_request, render_request
 from tests.frontends.conftest import Connect, Serve
-from tests.frontends.plans import NO_RETRY, QUICK_RETRY, make_plan
+from tests.frontends.plans import NO_RETRY, QUICK_RETRY, make_plan, make_provider
 from tests.frontends.process import FrontendProcess
 from tests.frontends.records import RecordSocket
 from tests.frontends.tier import Tier
 from tests.frontends.upstream import CLOSE, Upstream, document, refusal, response, stream
 from tests.frontends.waiting import wait_until
+from tests.upstreams.plans import speak
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def agent(
     provider = ProviderPlan(
         name=name,
         model=name,
-        provider="agent",
+        provider="(agent)",
         owned_by="agent",
         upstream_model="",
         scheme="http",
@@ -116,7 +117,7 @@ async def test_the_only_agent_gets_the_request_as_it_came(
     assert received.header("x-request-id") is not None
     assert tier.calls["orchestrator"] == []
     record = await records.read_one()
-    assert (record.listener, record.provider, record.model) == ("edge", "agent", "travel")
+    assert (record.listener, record.provider, record.model) == ("edge", "(agent)", "travel")
 
 
 @pytest.mark.parametrize(
@@ -212,8 +213,37 @@ async def test_parallel_agents_are_asked_at_once_and_the_last_writes(
     assert names == ["weather", "flight", None]
 
 
+async def test_the_default_model_may_write_from_the_agents_answers(
+    tier: Tier, upstream: Upstream, second_upstream: Upstream, serve: Serve, connect: Connect
+) -> None:
+    tier.route("weather", "hotel")
+    upstream.default = (document("from an agent"),)
+    model = make_provider(second_upstream.port, default=True, endpoints=speak("messages"))
+    second_upstream.default = (response("200 OK", json.dumps(MESSAGE)),)
+    agents = [agent(name, upstream.port) for name in ("weather", "hotel")]
+    plan = plan_for(tier, *agents, execution="parallel")
+    (listener,) = plan.listeners
+    plan = replace(plan, listeners=(replace(listener, writer="default_model"),), providers=(model,))
+    said = await ask(connect, serve(plan), chat_request("whatever"))
+    assert said.json["choices"][0]["message"]["content"] == "All in all."
+    assert len(upstream.received) == 2
+    sent = second_upstream.received[0].json
+    assert sent["model"] == "one"
+    assert json.dumps(sent["messages"]).count("from an agent") == 2
+
+
 # -- failures ---------------------------------------------------------------------------------------------------------
 
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "one",
+    "content": [{"type": "text", "text": "All in all."}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
 BROKEN = {
     "status": ((refusal("503 Unavailable"),), 503),
     "own status": ((refusal("422 Unprocessable"),), 422),
@@ -255,6 +285,21 @@ async def test_an_agent_that_may_be_passed_over_is(
     said = await ask(connect, frontend, chat_request())
     assert said.json["choices"][0]["message"]["content"] == "The Ritz."
     assert upstream.received[1].json["messages"] == [{"role": "user", "content": "Hi."}]
+
+
+async def test_an_agent_in_trouble_is_not_called_for_a_while(
+    tier: Tier, upstream: Upstream, second_upstream: Upstream, serve: Serve, connect: Connect, records: RecordSocket
+) -> None:
+    tier.route("weather", "hotel")
+    second_upstream.default = (refusal("503 Unavailable"),)
+    fragile = RetryPlan(attempts=1, breaker_failures=2, breaker_open_s=60.0)
+    weather = agent("weather", second_upstream.port, on_failure="skip", retry=fragile)
+    frontend = serve(plan_for(tier, agent("hotel", upstream.port), weather))
+    for _ in range(3):
+        assert (await ask(connect, frontend, chat_request())).status == 200
+    assert len(second_upstream.received) == 2
+    last = (await records.read(3))[-1]
+    assert [(attempt.model, attempt.error) for attempt in last.attempts] == [("weather", "circuit_open"), ("hotel", "")]
 
 
 async def test_what_was_heard_last_answers_for_a_writer_that_is_passed_over(

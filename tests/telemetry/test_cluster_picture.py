@@ -35,6 +35,27 @@ def test_gauges_are_summed_over_frontends() -> None:
     assert 'plano_frontend_loop_lag_seconds{frontend="1"} 0.01' in text
 
 
+def test_open_circuits_are_counted_over_frontends() -> None:
+    picture = ClusterPicture()
+    for index, circuits in enumerate([[("openai", "openai/gpt-4o")], [("openai", "openai/gpt-4o"), ("xai", "xai/*")]]):
+        picture.report(FrontendState(index, 100 + index, {}, {}, 0, 0.0, circuits), 0.0)
+    text = expose(picture)
+    assert 'plano_open_circuits{model="openai/gpt-4o",provider="openai"} 2.0' in text
+    assert 'plano_open_circuits{model="xai/*",provider="xai"} 1.0' in text
+    for index in range(2):
+        picture.report(FrontendState(index, 100 + index, {}, {}, 0, 0.0, []), 1.0)
+    assert "plano_open_circuits{" not in expose(picture, 1.0)
+
+
+def test_the_certificate_that_ends_first_and_those_that_are_refused_are_told() -> None:
+    picture = ClusterPicture()
+    for index, told in enumerate([(2_000_000_000.0, False), (1_900_000_000.0, True)]):
+        picture.report(FrontendState(index, 100 + index, {}, {}, 0, 0.0, [], {"llm": told}), 0.0)
+    text = expose(picture)
+    assert 'plano_certificate_expiry_timestamp_seconds{listener="llm"} 1.9e+09' in text
+    assert 'plano_certificates_refused{listener="llm"} 1.0' in text
+
+
 def test_the_gauges_of_a_dead_frontend_disappear_and_its_totals_stay() -> None:
     picture = ClusterPicture()
     report(picture, 0, 100, dropped=7)
@@ -93,6 +114,10 @@ def test_ready_means_every_frontend_is_and_none_drains() -> None:
         (0, 1, [], {}, 0, 0.0),
         (0, 1, {}, {}, -1, 0.0),
         (0, 1, {}, {}, 0, "late"),
+        (0, 1, {}, {}, 0, 0.0, [["openai", 1]]),
+        (0, 1, {}, {}, 0, 0.0, [["openai"]]),
+        (0, 1, {}, {}, 0, 0.0, [], {"llm": ["soon", False]}),
+        (0, 1, {}, {}, 0, 0.0, [], {"llm": 5}),
         5,
     ],
 )

@@ -8,13 +8,14 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plano.config.plan import ListenerPlan
+from plano.config.plan import ListenerPlan, TlsPlan
 from plano.workers.boot import ChildBoot
 from plano.workers.children import describe_exit
 from plano.workers.failures import StartError
@@ -116,13 +117,20 @@ def test_every_frontend_gets_its_own_socket_on_the_same_port(address: str) -> No
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    assert bound.address.url == f"http://{'[::1]' if address == '::1' else '127.0.0.1'}:{bound.address.port}"
+    assert bound.url == f"http://{'[::1]' if address == '::1' else '127.0.0.1'}:{bound.address.port}"
+    close_listeners([bound])
+
+
+def test_the_url_of_a_listener_with_tls_says_so() -> None:
+    plan = replace(listener(), tls=TlsPlan("chain.pem", "key.pem"))
+    (bound,) = bind_listeners([plan], frontends=1)
+    assert bound.url == f"https://127.0.0.1:{bound.address.port}"
     close_listeners([bound])
 
 
 def test_a_wildcard_address_is_shown_as_loopback() -> None:
     (bound,) = bind_listeners([listener(address="0.0.0.0")], frontends=1)
-    assert bound.address.url == f"http://127.0.0.1:{bound.address.port}"
+    assert bound.url == f"http://127.0.0.1:{bound.address.port}"
     close_listeners([bound])
 
 

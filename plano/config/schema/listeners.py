@@ -76,6 +76,11 @@ class Listener(Section):
     execution: Literal["sequential", "parallel"] = Field(
         "sequential", description="Whether the agents chosen for one request run one after the other or at once."
     )
+    writer: Literal["last_agent", "default_model"] = Field(
+        "last_agent",
+        description="With `execution: parallel`, who writes the answer from those of the agents: the agent that was "
+        "chosen last, or the default model.",
+    )
     input_filters: list[Text] | None = Field(
         None, description="Ids of filters that see every request, in this order, before it is routed."
     )

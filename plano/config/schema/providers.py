@@ -52,6 +52,28 @@ class Backoff(Section):
         return self
 
 
+class CircuitBreaker(Section):
+    """When a provider that fails again and again is passed over, and for how long."""
+
+    failures: Annotated[int, Field(ge=0, le=1000), NOT_BOOLEAN] | None = Field(
+        None,
+        description="Failures in a row that open the circuit: no connection, a broken one, a time-out, a 5xx. 0: none "
+        "do. Default: 10.",
+    )
+    open_for: PositiveDuration | None = Field(
+        None,
+        description="How long the provider is passed over, up to a quarter less at random. It doubles with every "
+        "failed probe. Default: 5s.",
+    )
+    max_open_for: PositiveDuration | None = Field(None, description="Longest time between two probes. Default: 2m.")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> CircuitBreaker:
+        if self.open_for is not None and self.max_open_for is not None and self.open_for > self.max_open_for:
+            raise ValueError("`open_for` must not be longer than `max_open_for`")
+        return self
+
+
 class RetryPolicy(Section):
     """How the attempts at one provider are made, and what takes over when they fail."""
 
@@ -78,6 +100,9 @@ class RetryPolicy(Section):
     )
     idle_timeout: PositiveDuration | None = Field(
         None, description="Longest silence within an answer that has begun. Default: 60s."
+    )
+    circuit_breaker: CircuitBreaker | None = Field(
+        None, description="When the provider is passed over because it has failed too often."
     )
     fallback_models: list[Text] | None = Field(
         None, description="Models or aliases that are tried next, in this order, when this provider has failed."

@@ -159,7 +159,13 @@ def _model_for_vllm(role: RoleName, wanted: RolePlan) -> str:
 
 
 def _choose_embedded(role: RoleName, wanted: RolePlan, why: str) -> Choice:
-    settings = {"model": wanted.model, "engine_args": wanted.engine_args, "prompt_template": wanted.prompt_template}
+    settings: dict[str, object] = {
+        "model": wanted.model,
+        "engine_args": wanted.engine_args,
+        "prompt_template": wanted.prompt_template,
+    }
+    if role == "guard" and wanted.engine == "auto":
+        settings["prompt_template"] = None  # without effect for classifiers too: the config check has said so
     for name, value in settings.items():
         if value:
             shown = f" {value!r}" if name == "model" else ""

@@ -49,8 +49,9 @@ def ask_orchestrator(plan: RolePlan, body: Any) -> Inquiry:
 def ask_guard(plan: RolePlan, body: Any) -> Inquiry:
     """Raises BadCall."""
     call = GuardCall.unpack(body)
+    system = plan.prompt_template or guard.JUDGE_SYSTEM
     questions = tuple(
-        Question(guard.JUDGE_SYSTEM, (Message("user", batch),), "judgement", guard.JUDGE_SCHEMA, JUDGEMENT_TOKENS)
+        Question(system, (Message("user", batch),), "judgement", guard.JUDGE_SCHEMA, JUDGEMENT_TOKENS)
         for batch in guard.render_judge_batches(call.texts)
     )
 

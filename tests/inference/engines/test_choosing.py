@@ -84,6 +84,10 @@ def test_settings_the_embedded_engine_has_no_use_for_are_refused(setting: dict[s
     assert "Leave it out, or choose inference.orchestrator.engine: 'vllm'" in message
 
 
+def test_a_template_for_a_guard_that_has_no_prompt_is_only_warned_of() -> None:
+    assert choice("guard", plan_for(guard={"prompt_template": "x"})) == "guard: embedded"
+
+
 def test_vllm_for_the_guard_needs_a_model() -> None:
     message = refusal("guard", plan_for(guard={"engine": "vllm"}))
     assert "inference.guard.model" in message

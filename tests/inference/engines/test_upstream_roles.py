@@ -132,6 +132,10 @@ async def test_a_template_of_the_config_replaces_the_prompt(provider: DemoProces
     provider.queue_answers("one", '{"route": []}')
     await answer(plan_in(provider, "chat", orchestrator=template), "orchestrator", which_route("Leeks?"))
     prompt = provider.requests()[-1]["body"]["messages"][-1]["content"]
+    provider.queue_answers("one", '{"attack": true}')
+    judge = plan_in(provider, "chat", guard={"prompt_template": "You are a strict judge."})
+    assert Verdict.unpack((await answer(judge, "guard", is_attack("x"))).body).probability == 0.75
+    assert provider.requests()[-1]["body"]["messages"][0]["content"] == "You are a strict judge."
     assert prompt.startswith('Pick from:\n{"name": "code review"')
 
 

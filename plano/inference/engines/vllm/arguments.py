@@ -79,7 +79,7 @@ def build_arguments(key: ModelKey) -> ModelArguments:
         raise EngineError("; ".join(_explain_unknown(unknown, {*known, LORA_ARGUMENT})))
     if key.length is not None:
         arguments["max_model_len"] = _bounded_length(key.model, key.length, arguments)
-    defaults: Json = {"runner": key.runner, "disable_log_stats": True}
+    defaults: Json = {"runner": key.runner, "disable_log_stats": True, "use_tqdm_on_load": False}
     if lora_path is not None:
         defaults["enable_lora"] = True
     try:

@@ -32,15 +32,18 @@ def announce_parent() -> None:
 
 
 def attach() -> None:
-    """The plugin: what vLLM calls in its processes. Does nothing in a process that is not our engine core.
+    """The plugin: what vLLM calls in its processes. Does nothing in those that we have not started.
 
-    The workers of a tensor-parallel engine are the core's children, and vLLM itself ends those with the core.
+    The workers of an engine core are its children, and vLLM itself ends those with the core.
     """
     parent = multiprocessing.parent_process()
-    if parent is None or str(parent.pid) != os.environ.get(PARENT_VARIABLE):
+    announced = os.environ.get(PARENT_VARIABLE)
+    if parent is None or announced is None:
         return
     # A terminal's Ctrl-C reaches every process; the engine has to outlive the requests that are being drained.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if str(parent.pid) != announced:
+        return
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent.pid:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WATCH_S: Final = 0.2  # how often a dead engine core is looked for
-_GRACE_S: Final = 5.0  # for the engine core to end, before it is killed
+_GRACE_S: Final = 8.0  # for the engine core to end, before it is killed
 _CREATED = threading.Lock()  # vLLM keeps its settings in globals while it starts: one model at a time
 
 
@@ -81,7 +81,7 @@ class Runtime:
         if self._closing is not None:
             self.call(self._closing.set)
         if self._ready.done():  # while vLLM loads it cannot be interrupted; the thread then ends by itself
-            await asyncio.to_thread(self._thread.join, 2 * _GRACE_S)
+            await asyncio.to_thread(self._thread.join, _GRACE_S + 4.0)
 
     def begin(self, work: Coroutine[Any, Any, None]) -> bool:
         """Starts a coroutine on the model's loop. False, and the coroutine is closed, when the loop has ended."""
@@ -184,7 +184,10 @@ class Runtime:
         self._fail("the model has been closed")
         self._end_tasks()
         await asyncio.gather(watch, *self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self._llm.shutdown, _GRACE_S)
+        llm, self._llm = self._llm, None
+        if llm.output_handler is not None:
+            llm.output_handler.cancel()  # else it takes the end for a failure
+        await asyncio.to_thread(llm.shutdown, _GRACE_S)
 
     def _load(self) -> None:
         prepare_environment()
