@@ -153,25 +153,26 @@ def render_provenance(comparison: Comparison) -> str:
     )
 
 
-def check_page(page: Path) -> None:
+def check_page(page: Path, markers: tuple[str, str] = (BEGIN, END)) -> None:
     """See that the page can take a result, before minutes are spent on one. Raises BenchError."""
     if page.exists():
-        _split(page.read_text(), page)
+        _split(page.read_text(), page, markers)
 
 
-def write_page(page: Path, section: str) -> None:
+def write_page(page: Path, section: str, markers: tuple[str, str] = (BEGIN, END)) -> None:
     """Put a section between the markers of the page, making the page where there is none.
 
     Raises BenchError when an existing page has not exactly one pair of markers; it is then left as it was.
     """
-    before, after = _split(page.read_text() if page.exists() else SKELETON, page)
+    before, after = _split(page.read_text() if page.exists() else SKELETON, page, markers)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(f"{before}{BEGIN}\n{section.strip()}\n{END}{after}")
+    page.write_text(f"{before}{markers[0]}\n{section.strip()}\n{markers[1]}{after}")
 
 
-def _split(text: str, page: Path) -> tuple[str, str]:
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in after:
-        raise BenchError(f"{page} must hold one line `{BEGIN}` and below it one line `{END}`")
+def _split(text: str, page: Path, markers: tuple[str, str]) -> tuple[str, str]:
+    begins, ends = markers
+    before, begin, rest = text.partition(begins)
+    _, end, after = rest.partition(ends)
+    if not begin or not end or begins in after or ends in after:
+        raise BenchError(f"{page} must hold one line `{begins}` and below it one line `{ends}`")
     return before, after

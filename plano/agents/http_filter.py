@@ -62,14 +62,21 @@ class HttpFilter:
         return b"".join(pieces)
 
     def _open(self) -> aiohttp.ClientSession:
-        tls = ssl.create_default_context(cafile=self._ca_path) if self._url.startswith("https:") else False
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1_024, ssl=tls),
-            timeout=aiohttp.ClientTimeout(total=self.plan.timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=True,
-        )
+        self._session = open_http(self._url, self._ca_path, timeout_s=self.plan.timeout_s)
         return self._session
+
+
+def open_http(url: str, ca_path: str | None, *, timeout_s: float | None) -> aiohttp.ClientSession:
+    """The connections to one filter; those to https trust the authorities of `ca_path` (None: the system's). A request
+    may take `timeout_s` seconds; None: its caller has a deadline."""
+    tls = ssl.create_default_context(cafile=ca_path) if url.startswith("https:") else False
+    return aiohttp.ClientSession(
+        # Servers close what is idle, uvicorn after 5 s: better to be the first, or a request meets the end.
+        connector=aiohttp.TCPConnector(limit=1_024, ssl=tls, keepalive_timeout=4.0),
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=True,
+    )
 
 
 def render_headers(plan: FilterPlan, request: FilteredRequest) -> dict[str, str]:
