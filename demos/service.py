@@ -1,4 +1,4 @@
-"""What the small HTTP services of the examples have in common: their command line, their end, and the way back to Plano.
+"""What the small services of the examples have in common: their command line, their end, and the way back to Plano.
 
 A service is an aiohttp application; `serve` runs it until SIGTERM, or until whoever started it is gone.
 """
@@ -36,7 +36,12 @@ def serve(make_app: Callable[[str], web.Application]) -> None:
     options = read_options()
     end_with_parent()
     web.run_app(
-        make_app(options.model_url), host="127.0.0.1", port=options.port, print=None, access_log=None, shutdown_timeout=1
+        make_app(options.model_url),
+        host="127.0.0.1",
+        port=options.port,
+        print=None,
+        access_log=None,
+        shutdown_timeout=1,
     )
 
 

@@ -25,6 +25,7 @@ PATH = "/v1/chat/completions"
 REPLY_TIMEOUT_S = 60.0
 LINES_TIMEOUT_S = 5.0  # what a service says may come a moment later than the answer that it had a part in
 TRIES = 5
+AGAIN_AFTER_S = 0.5
 WIDTH = 110
 
 
@@ -141,8 +142,9 @@ def _play(number: int, scene: Scene, stage: Stage) -> bool:
             return False
         if not reply.degraded or attempt == TRIES:
             break
-        # A machine that is very busy: then requests go on without what was not decided in time.
-        stage.say(f"   the {reply.degraded} did not answer in time; once more")
+        # A machine that is very busy: requests go on without what was not decided in time.
+        stage.say(f"   the {reply.degraded} model did not answer; once more")
+        time.sleep(AGAIN_AFTER_S)
     faults = list(_judge(scene, reply, stage, mark))
     route = f", route: {reply.route}" if reply.route else ""
     stage.say(f"   -> {reply.status}{route}")

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -164,13 +164,14 @@ class Stage:
 
     def _start_service(self, name: str, command: Sequence[str], *, quiet: bool = False) -> None:
         module, *arguments = command
-        process = self._spawn(
-            name, ["-m", module, "--port", str(self.ports[name]), *arguments], stdout=subprocess.PIPE
-        )
+        process = self._spawn(name, ["-m", module, "--port", str(self.ports[name]), *arguments], stdout=subprocess.PIPE)
         reader = threading.Thread(target=self._relay, args=(name, process, quiet), name=f"lines of {name}")
         reader.start()
         self._readers.append(reader)
-        self._await(name, lambda: is_taken(self.ports[name]))
+        try:
+            self._await(name, lambda: is_taken(self.ports[name]))
+        except StageError as error:
+            raise (PortTaken if is_taken(self.ports[name]) else StageError)(str(error)) from error
 
     def _start_cluster(self, folder: Path) -> None:
         config = (self._wanted.folder / "config.yaml").read_text(encoding="utf-8")
@@ -180,8 +181,10 @@ class Stage:
         with log_path.open("w", encoding="utf-8") as log:
             self._spawn(
                 "cluster",
-                ["-m", "plano.cli.main", "start", str(path)]
-                + ["--workers", "1", "--admin", "127.0.0.1:0", "--run-dir", str(folder / "run")],
+                [
+                    *("-m", "plano.cli.main", "start", str(path), "--workers", "1"),
+                    *("--admin", "127.0.0.1:0", "--run-dir", str(folder / "run")),
+                ],
                 stdout=log,
             )
         info = folder / "run" / "cluster.json"
@@ -211,7 +214,7 @@ class Stage:
         self._processes.append((name, process))
         return process
 
-    def _await(self, name: str, ready: Any) -> None:
+    def _await(self, name: str, ready: Callable[[], bool]) -> None:
         """Wait until `ready` holds. Raises StageError when the process ends before, or does not get there in time."""
         process = self._processes[-1][1]
         deadline_s = time.monotonic() + START_TIMEOUT_S

@@ -24,7 +24,10 @@ SHOW = Show(
             "A question passes both filters, and reaches the model with what the handbook says",
             "help",
             ("How long is the warranty of my headphones?",),
-            says=("How long is the warranty of my headphones?", "The warranty of every pair of headphones is two years"),
+            says=(
+                "How long is the warranty of my headphones?",
+                "The warranty of every pair of headphones is two years",
+            ),
             told=("policy: lets it pass", "handbook: /v1/chat/completions: found Warranty", "help_desk: asked"),
         ),
         Scene(

@@ -23,7 +23,12 @@ Json = dict[str, Any]
 PASSAGES = 1
 MIN_SCORE = 1.0
 _WORD = re.compile(r"[a-z]{3,}")
-_STOP = frozenset("and are but can for from how its long not possible still that the then until what with you your".split())
+# Words that say nothing about what a question is about.
+_STOP = frozenset(
+    ("and", "are", "but", "can", "for", "from", "how", "its", "long", "not", "possible", "still", "that", "the", "then")
+    + ("until", "what", "with", "you", "your")
+)
+)
 
 
 class Passage(NamedTuple):

@@ -1,6 +1,6 @@
 """The agent of the help desk: it puts nothing but a few words of its own before the conversation that reaches it.
 
-    python -m demos.guardrails.help_desk --port 10540 --model-url http://127.0.0.1:12000
+python -m demos.guardrails.help_desk --port 10540 --model-url http://127.0.0.1:12000
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The agent for flights: speaks chat completions, looks into its timetable, has a model put it into words.
 
-    python -m demos.travel.flights --port 10510 --model-url http://127.0.0.1:12000
+python -m demos.travel.flights --port 10510 --model-url http://127.0.0.1:12000
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The agent for hotels. When the agent for flights has been asked before it, it knows when the traveller arrives.
 
-    python -m demos.travel.hotels --port 10520 --model-url http://127.0.0.1:12000
+python -m demos.travel.hotels --port 10520 --model-url http://127.0.0.1:12000
 """
 
 from __future__ import annotations

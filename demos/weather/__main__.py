@@ -32,7 +32,7 @@ SHOW = Show(
             route="weather_forecast",
             says=("context:", '"city": "Oslo"', '"day": 3, "temperature": 0, "sky": "clear"'),
             lacks=('"day": 4',),
-            told=("POST /v1/forecast {'city': 'Oslo', 'days': 3, 'unit': 'celsius'}",),
+            told=("POST /v1/forecast city='Oslo' days=3 unit='celsius'",),
         ),
         Scene(
             "A question that lacks something: Plano asks for it, and calls nothing",

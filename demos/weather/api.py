@@ -33,7 +33,7 @@ async def tell_weather(request: web.Request) -> web.Response:
 async def tell_forecast(request: web.Request) -> web.Response:
     """The weather of the next days."""
     wanted = await request.json()
-    report(f"POST {request.path} {wanted}")
+    report(f"POST {request.path} " + " ".join(f"{name}={value!r}" for name, value in sorted(wanted.items())))
     city, days = str(wanted["city"]), int(wanted["days"])
     known = CLIMATE.get(city.lower())
     if known is None or not 1 <= days < len(known):
