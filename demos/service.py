@@ -6,14 +6,13 @@ A service is an aiohttp application; `serve` runs it until SIGTERM, or until who
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from demos.lifeline import end_with_parent
 
 Json = dict[str, Any]
 
@@ -43,17 +42,6 @@ def serve(make_app: Callable[[str], web.Application]) -> None:
         access_log=None,
         shutdown_timeout=1,
     )
-
-
-def end_with_parent() -> None:
-    """End this process by SIGTERM when the pipe that stdin is reaches its end."""
-
-    def watch() -> None:
-        while os.read(0, 1024):  # not by sys.stdin, whose lock this thread would hold when the process ends
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def report(text: str) -> None:

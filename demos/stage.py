@@ -4,7 +4,8 @@
         stage.urls["agents"]     where a listener is
         stage.lines_since(0)     what the services have said, in order
 
-Everything is started in the order in which it is needed, and ended in the opposite one, whatever happens.
+Everything is started in the order in which it is needed, and ended in the opposite one, whatever happens. Where this
+process is killed they end by themselves.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class Stage:
             self._spawn(
                 "cluster",
                 [
-                    *("-m", "plano.cli.main", "start", str(path), "--workers", "1"),
+                    *("-m", "demos.lifeline", "plano.cli.main", "start", str(path), "--workers", "1"),
                     *("--admin", "127.0.0.1:0", "--run-dir", str(folder / "run")),
                 ],
                 stdout=log,

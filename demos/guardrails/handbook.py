@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from mcp.server.mcpserver import MCPServer
 
-from demos.service import end_with_parent, find_question, read_options, report
+from demos.lifeline import end_with_parent
+from demos.service import find_question, read_options, report
 
 Json = dict[str, Any]
 
@@ -25,9 +26,10 @@ MIN_SCORE = 1.0
 _WORD = re.compile(r"[a-z]{3,}")
 # Words that say nothing about what a question is about.
 _STOP = frozenset(
-    ("and", "are", "but", "can", "for", "from", "how", "its", "long", "not", "possible", "still", "that", "the", "then")
-    + ("until", "what", "with", "you", "your")
-)
+    {
+        *("and", "are", "but", "can", "for", "from", "how", "its", "long", "not", "possible", "still", "that", "the"),
+        *("then", "until", "what", "with", "you", "your"),
+    }
 )
 
 

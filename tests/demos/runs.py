@@ -77,6 +77,10 @@ class DemoRun:
         """Ctrl-C."""
         self._process.send_signal(signal.SIGINT)
 
+    def kill(self) -> None:
+        """The end that it cannot do anything about."""
+        self._process.kill()
+
     def wait(self) -> int:
         """Its exit status, when it has ended."""
         status = self._process.wait(TIMEOUT_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 
 from tests.demos.runs import ROOT, DemoRun
 
@@ -49,6 +50,17 @@ def test_a_port_that_is_none_is_refused() -> None:
     with DemoRun("travel", "--once", env={"PLANO_DEMO_PORT_MODELS": "http"}) as run:
         assert run.wait() == 1
     assert "PLANO_DEMO_PORT_MODELS=http is not a port" in run.output
+
+
+def test_an_example_that_is_killed_leaves_nothing_behind() -> None:
+    with DemoRun("guardrails", "--free-ports") as run:
+        run.wait_for("1. ")  # everything is up
+        assert len(run.find_processes()) > 5
+        run.kill()
+        deadline_s = time.monotonic() + 30
+        while (left := run.find_processes()) and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        assert left == []
 
 
 def test_answers_that_are_not_as_they_should_be_end_an_example_with_status_1() -> None:

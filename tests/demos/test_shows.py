@@ -41,7 +41,7 @@ def test_guardrails_changes_refuses_and_adds_before_the_agent_is_asked() -> None
     run = perform("guardrails")
     assert said_by(run.scene(1)) == ["policy", "handbook", "help_desk"]
     assert "The warranty of every pair of headphones is two years" in run.scene(1).partition("-> 200")[2]
-    masked = run.scene(2).partition("\n    ")[2].partition("stream")[2]
+    masked = "\n".join(run.scene(2).splitlines()[2:])  # without the request itself
     assert "help_desk | asked 'I am [e-mail] and paid with [card number]." in masked
     assert "lovelace" not in masked
     assert said_by(run.scene(3)) == ["policy"]
