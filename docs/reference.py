@@ -39,11 +39,14 @@ SERVED: dict[str, frozenset[str] | str] = {
             "prompt_guards",
             "routing_preferences",
             "inference",
+            "endpoints",
+            "prompt_targets",
+            "system_prompt",
         }
     ),
     "Listener": frozenset({"name", "type", "port", "address", "timeout", "max_retries", "tls"}),
     "ListenerTls": EVERYTHING,
-    "LegacyListeners": frozenset({"egress_traffic"}),
+    "LegacyListeners": EVERYTHING,
     "LegacyListener": frozenset({"address", "port", "timeout"}),
     "ModelProvider": frozenset(
         {
@@ -68,6 +71,10 @@ SERVED: dict[str, frozenset[str] | str] = {
     "InputGuards": EVERYTHING,
     "JailbreakGuard": EVERYTHING,
     "OnException": EVERYTHING,
+    "Endpoint": frozenset({"endpoint", "connect_timeout", "protocol", "http_host"}),
+    "PromptTarget": EVERYTHING,
+    "Parameter": EVERYTHING,
+    "TargetEndpoint": EVERYTHING,
     "RoutingPreference": frozenset({"name", "description", "models"}),
     "Overrides": frozenset(
         {

@@ -161,7 +161,9 @@ class AgentExchange(Exchange):
             tries += 1
             began_s = time.monotonic()
             if agent.plan.on_failure == "skip" and not candidate.breaker.admit(began_s):
-                self._attempts.append(Attempt(candidate.provider, candidate.name, 0, FailureKind.CIRCUIT_OPEN.value, 0.0))
+                self._attempts.append(
+                    Attempt(candidate.provider, candidate.name, 0, FailureKind.CIRCUIT_OPEN.value, 0.0)
+                )
                 self._skipped += 1
                 return None
             outcome = await self._call(candidate, filtered)

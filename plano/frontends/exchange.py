@@ -248,16 +248,20 @@ class Exchange:
         there. Raises BadRequest and GatewayError."""
         listener, request = self._listener, self._request
         body, model, _ = self._routed
-        if self._wire.name not in CLIENTS:  # a plain endpoint has no conversation
-            return False
         preferences = None
         if brings_preferences(body):
             preferences = take_preferences(body)
             request.body = encode(body)
+        if self._wire.name not in CLIENTS:  # a plain endpoint has no conversation
+            return False
         self._preferences = listener.preferences if preferences is None else preferences
         if model is not None and model not in UNSPECIFIED:
-            self._find_chain()  # a model that does not exist is the client's mistake, whatever would be decided
+            self._check_model()
         return self._ask([Route(preference.name, preference.description) for preference in self._preferences])
+
+    def _check_model(self) -> None:
+        """A model that does not exist is the client's mistake, whatever would be decided. Raises GatewayError."""
+        self._find_chain()
 
     def _ask(self, routes: list[Route], *, multiple: bool = False, inquiry: FunctionCall | None = None) -> bool:
         """Put the questions there are to the task-specific models; False when there is none. Raises BadRequest."""

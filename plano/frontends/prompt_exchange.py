@@ -41,6 +41,7 @@ from plano.functions.wording import (
 )
 from plano.inference.calls import FunctionAnswer, FunctionCall
 from plano.routing.models import UNSPECIFIED
+from plano.routing.preferences import brings_preferences, take_preferences
 from plano.telemetry.record import Attempt
 from plano.upstreams.candidate import Candidate
 from plano.upstreams.failures import Failure
@@ -66,6 +67,7 @@ class PromptExchange(AgentExchange):
         self._inquired = False
         self._to_agents = False
         listener = cast("PromptListener", self._listener)
+        self._preferences = listener.preferences  # for the record: the names of what is chosen are the config's
         try:
             inquiry = self._inquire()
             self._inquired = inquiry is not None
@@ -289,8 +291,11 @@ class PromptExchange(AgentExchange):
     def _ask_for_words(self, system_prompt: str | None, context: str, *, keep_tools: bool = False) -> None:
         """Make the request one for the model. Raises BadRequest."""
         body = self._routed[0]
+        brought = brings_preferences(body)
+        if brought:  # routes are for model listeners; no provider sees them
+            take_preferences(body)
         composed = compose_request(self._wire.name, body, system_prompt, context, keep_tools=keep_tools)
-        if composed is not body:
+        if brought or composed is not body:
             self._replace_body(composed)
 
     def _replace_body(self, body: Json) -> None:

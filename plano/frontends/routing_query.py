@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import orjson
 
+from plano.frontends.errors import explain_unresolved
 from plano.frontends.exchange import Exchange
 from plano.frontends.usage import UNKNOWN_USAGE
+from plano.routing.models import UNSPECIFIED
 from plano.upstreams.candidate import Candidate
 
 
@@ -15,17 +17,25 @@ class RoutingQuery(Exchange):
     def _guards(self) -> bool:
         return False  # no model reads this prompt
 
+    def _check_model(self) -> None:
+        """The client may have models that we do not know, and name one of them."""
+
     def _find_chain(self) -> tuple[Candidate, ...]:
-        """For a route: its models that are configured, maybe none. The request's own preferences may name models that
-        only the client can call."""
-        if not self._findings.routes:
-            return super()._find_chain()
-        return self._listener.frontend.candidates.rank(self._chosen_models(), self._wire.name)
+        """Those of the models that are configured, maybe none: routes of the request may name models that only the
+        client can call, and so may the request itself."""
+        candidates = self._listener.frontend.candidates
+        if self._findings.routes:
+            return candidates.rank(self._chosen_models(), self._wire.name)
+        chain = candidates.chain(self._routed[1], self._wire.name)
+        if not chain and (self._routed[1] is None or self._routed[1] in UNSPECIFIED):
+            raise explain_unresolved(None)
+        return chain
 
     def _proceed(self, chain: tuple[Candidate, ...]) -> None:
         candidates = self._listener.frontend.candidates
         models = []
-        for name in self._chosen_models():
+        named = self._routed[1]
+        for name in self._chosen_models() or (() if chain or named is None else (named,)):
             own = candidates.chain(name, self._wire.name)
             models.append(own[0].name if own else name)
         routes = self._findings.routes

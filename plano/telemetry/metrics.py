@@ -279,7 +279,7 @@ class RequestMetrics:
         degraded = [self._bounded("role", role) for role in degraded]
         if routes:
             chosen = [self._bounded("route", name) for name in routes] if configured else [INLINE_ROUTE]
-        elif routed and "orchestrator" not in degraded:
+        elif routed and "orchestrator" not in degraded and "function" not in degraded:
             chosen = [NO_ROUTE]
         verdict = None
         if probability is not None:
@@ -295,11 +295,12 @@ class RequestMetrics:
             self.degraded[listener, role] = self.degraded.get((listener, role), 0) + 1
 
     def _count_attempts(self, attempts: list[tuple[str, str, str]]) -> None:
-        """Counts attempts in the order they were made: one that follows another is a retry or a failover."""
+        """Counts attempts in the order they were made: one that follows another that failed is a retry or a failover.
+        After one that went well comes the next step: an agent's turn, the model that words a target's answer."""
         previous: tuple[str, str, str] | None = None
         for attempt in attempts:
             self.attempts[attempt] = self.attempts.get(attempt, 0) + 1
-            if previous is not None:
+            if previous is not None and previous[2] != "ok":
                 if previous[:2] == attempt[:2]:
                     self.retries[previous] = self.retries.get(previous, 0) + 1
                 else:

@@ -149,10 +149,11 @@ async def test_a_request_without_words_is_not_asked_about(
 
 
 async def test_plain_endpoints_are_not_routed(tier: Tier, upstream: Upstream, serve: Serve, connect: Connect) -> None:
-    body = json.dumps({"model": "test/one", "input": "Mend this."}).encode()
+    body = json.dumps({"model": "test/one", "input": "Mend this.", "routing_preferences": [INLINE]}).encode()
     frontend = serve(plan_for(tier, upstream.port, guarded=True))
     assert (await ask(connect, frontend, render_request(body, target="/v1/embeddings"))).status == 200
     assert tier.calls["orchestrator"] == tier.calls["guard"] == []
+    assert upstream.received[0].json == {"model": "one", "input": "Mend this."}
 
 
 async def test_names_that_a_header_cannot_hold_are_encoded(
@@ -274,6 +275,15 @@ async def test_a_decision_may_name_models_that_only_the_client_has(
     request = render_request(chat_body(routing_preferences=[own]), target="/routing/v1/chat/completions")
     decision = (await ask(connect, serve(plan_for(tier, upstream.port)), request)).json
     assert decision["models"] == ["elsewhere/a", "test/two"]
+
+
+async def test_a_decision_may_be_about_a_model_that_only_the_client_has(
+    tier: Tier, upstream: Upstream, serve: Serve, connect: Connect
+) -> None:
+    tier.route()
+    request = render_request(chat_body("elsewhere/a"), target="/routing/v1/chat/completions")
+    decision = (await ask(connect, serve(plan_for(tier, upstream.port)), request)).json
+    assert (decision["models"], decision["route"]) == (["elsewhere/a"], None)
 
 
 # -- the guard --------------------------------------------------------------------------------------------------------

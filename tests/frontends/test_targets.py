@@ -356,6 +356,15 @@ async def test_without_a_system_prompt_the_request_leaves_as_it_came(
     assert upstream.received[0].body == body.replace(b"test/one", b"one")
 
 
+async def test_routes_that_a_client_brings_are_not_for_the_model(
+    tier: Tier, upstream: Upstream, api: Upstream, serve: Serve, connect: Connect
+) -> None:
+    decide(tier, outcome="none")
+    frontend = serve(plan_for(tier, upstream, target("weather", endpoint(api))))
+    assert (await ask(connect, frontend, asking(routing_preferences=[]))).status == 200
+    assert "routing_preferences" not in upstream.received[0].json
+
+
 async def test_clients_with_tools_of_their_own_keep_them_when_no_target_fits(
     tier: Tier, upstream: Upstream, api: Upstream, serve: Serve, connect: Connect
 ) -> None:

@@ -309,3 +309,11 @@ def test_a_broken_judgement_makes_the_record_none(judgement: Any) -> None:
     with pytest.raises(MalformedRecord):
         metrics.add((*PLAIN[:-1], judgement))
     assert metrics.requests == {} or not any(series.statuses for series in metrics.requests.values())
+
+
+def test_a_step_that_follows_one_that_went_well_is_no_failover() -> None:
+    record = PLAIN._replace(
+        attempts=(Attempt("target", "weather", 200, "", 0.1), Attempt("openai", "openai/gpt-4o", 200, "", 0.2))
+    )
+    samples = count(record)
+    assert not any("failover" in name or "retries" in name for name, value in samples.items() if value)
