@@ -10,7 +10,7 @@ TESTS ?= tests
 DATA ?= ../shared/data/tlm-train
 BENCH ?= --write docs/performance.md
 
-.PHONY: help build demo test lint types unit vllm test-vllm pure bench accuracy embedded-models clean
+.PHONY: help build demo demo-travel demo-guardrails demo-weather test lint types unit vllm test-vllm pure bench accuracy embedded-models clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -31,6 +31,10 @@ build: $(BUILT) ## compile the hot path
 
 demo: $(BUILT) ## start a cluster with a bundled demo provider, show what it does, stay up until Ctrl-C
 	@$(BIN)/plano-cluster start --demo
+
+demo-travel: ## agents in sequence; also demo-guardrails (filters, retrieval) and demo-weather (API calls): see demos/
+demo-travel demo-guardrails demo-weather: $(BUILT)
+	@$(BIN)/python -m demos.$(@:demo-%=%)
 
 test: lint types unit test-vllm ## lint, types and every fast test
 

@@ -161,6 +161,8 @@ def _compose_text(prompt: Prompt, number: int) -> Choice:
 
 
 def _compose_reply(prompt: Prompt) -> str:
+    if prompt.repeats:
+        return prompt.question
     if prompt.last.role == "tool":
         return f'The tool answered: {_shorten(prompt.last.text)} That is my answer to "{_shorten(prompt.question)}".'
     asked = sum(turn.role == "user" for turn in prompt.turns)

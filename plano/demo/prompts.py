@@ -10,6 +10,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 ToolChoice = Literal["auto", "none", "required", "named"]
 
 THINKING_PREFIX = "demo-think"
+REPEATING_PREFIX = "demo-repeat"
 
 
 class PromptError(Exception):
@@ -74,6 +75,12 @@ class Prompt:
     def thinks(self) -> bool:
         """Whether the model shows its thoughts: those named `demo-think...` do."""
         return self.model.rpartition("/")[2].startswith(THINKING_PREFIX)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the model says nothing but what the user said last, word for word, so that one sees what has become
+        of it on the way: those named `demo-repeat...` do."""
+        return self.model.rpartition("/")[2].startswith(REPEATING_PREFIX)
 
     @property
     def last(self) -> Turn:

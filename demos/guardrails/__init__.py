@@ -1,0 +1,1 @@
+"""Filters before an agent: guardrails and retrieval. See README.md."""

@@ -1,0 +1,1 @@
+"""Two agents in sequence. See README.md."""

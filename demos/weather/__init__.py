@@ -1,0 +1,1 @@
+"""Prompts that become API calls. See README.md."""
