@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 def weigh(samples: Sequence[Sample], settings: Settings) -> Floats:
-    """A weight per text: families count by the root of their size, harmless texts twice as much as attacks."""
+    """A weight per text: every family counts the same, harmless texts twice as much as attacks."""
     families: dict[tuple[bool, str], int] = {}
     for sample in samples:
         key = (sample.attack, sample.family)

@@ -43,7 +43,7 @@ class Settings:
     role_scale: float = 1.0
     strength: float = 6.0
     windows: int = 10
-    family_power: float = 0.5
+    family_power: float = 1.0
     benign_weight: float = 2.0
     passes: int = 1
     slack: float = 0.3

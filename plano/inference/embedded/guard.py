@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plano.inference.calls import Verdict
-from plano.inference.embedded.guard_lexicon import ROLE_SIZE, Lexicon, describe_roles
+from plano.inference.embedded.guard_lexicon import MIN_ROLES, ROLE_SIZE, Lexicon, describe_roles
 from plano.inference.embedded.guard_ngrams import (
     CHAR_BITS,
     CHAR_ORDERS,
@@ -98,7 +98,9 @@ class EmbeddedGuard:
         grams = hash_grams(encode(piece), self._surprise, self._lexicon)
         windows = place_windows(grams.size)
         scores = self._shape[describe_shape(grams, windows)].sum(axis=1) + self._intercept
-        scores += [self._roles[held].sum() for held in describe_roles(grams.roles, windows)]
+        scores += [
+            self._roles[held].sum() / sqrt(max(len(held), MIN_ROLES)) for held in describe_roles(grams.roles, windows)
+        ]
         if len(windows) == 1:
             scores += self._sum_whole(grams)
         else:

@@ -16,6 +16,9 @@ MAX_CLASSES: Final = 32
 STEM: Final = 6
 """Letters by which words are told apart."""
 
+MIN_ROLES: Final = 8
+"""Features are weighed by the root of how many hold, as n-grams are; fewer than these count as these."""
+
 _NEAR: Final = 8  # words between two members of a pair
 _LEVELS: Final = (1, 2, 4)
 _PAIRS: Final = len(_LEVELS) * MAX_CLASSES

@@ -23,8 +23,8 @@ CHAR_BITS: Final = 18
 WORD_BITS: Final = 18
 MAX_CODES: Final = 16_384  # code points per pass: the length of the power tables
 
-WINDOW: Final = 600
-STRIDE: Final = 300
+WINDOW: Final = 300
+STRIDE: Final = 150
 
 CHAR_ORDERS: Final = (3, 4, 5)
 WORD_ORDERS: Final = ("one", "two", "three", "gap")

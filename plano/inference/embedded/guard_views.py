@@ -49,9 +49,8 @@ def clean(text: str) -> str:
 def reveal(text: str, surprise: Callable[[str], float]) -> list[str]:
     """Other readings of a cleaned text; most texts have none. `surprise`: nats per character, high for gibberish."""
     readings: list[str] = []
-    words = _LEET_WORD.findall(text)
-    if len(words) >= 2:
-        readings.append(_LEET_WORD.sub(lambda match: match[0].translate(_LEET), text))
+    if sum(map(_is_leet, _LEET_WORD.findall(text))) >= 2:
+        readings.append(_LEET_WORD.sub(_read_leet, text))
     if _SPACED.search(text):
         readings.append(_SPACED.sub(_close_up, text))
     readings.extend(_decode_tokens(text))
@@ -64,6 +63,15 @@ def reveal(text: str, surprise: Callable[[str], float]) -> list[str]:
     if 12 <= len(text) <= MAX_REVEALED:
         readings.extend(_undo_whole(text, surprise))
     return readings
+
+
+def _is_leet(word: str) -> bool:
+    """Letters with some digits among them; not the identifier that is mostly digits."""
+    return sum(map(str.isalpha, word)) * 2 >= len(word)
+
+
+def _read_leet(match: re.Match[str]) -> str:
+    return match[0].translate(_LEET) if _is_leet(match[0]) else match[0]
 
 
 def _is_invisible(char: str) -> bool:

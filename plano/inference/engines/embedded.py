@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import PriorityQueue
 from typing import Any, Final
 
 from plano.config.plan import RolePlan
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 Answer = Callable[[Any], Json]
-CONCURRENCY: Final = 64
+# All of them are known to the engine, for it does the short ones first.
+CONCURRENCY: Final = 512
 _MODELS: Final[dict[RoleName, str]] = {
     "orchestrator": "plano-route-embedded",
     "guard": "plano-guard-embedded",
@@ -36,7 +38,8 @@ def make_embedded_engine(role: RoleName, plan: RolePlan) -> Engine:
 
 
 class EmbeddedEngine(Engine):
-    """See the module. Jobs are done one after the other, in the order in which they come."""
+    """See the module. Jobs are done one after the other, the one with the least text first: a few very long prompts
+    must not cost everybody else the deadline, for a guard that gives no answer in time guards nothing."""
 
     name = "embedded"
 
@@ -48,6 +51,8 @@ class EmbeddedEngine(Engine):
         self._thread: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: set[Job] = set()
+        self._order: PriorityQueue[tuple[int, int, Job]] = PriorityQueue()
+        self._submitted = 0
         self._answered = 0
         self._failed = 0
         self._read_extra: Callable[[], dict[str, float]] = dict
@@ -72,7 +77,10 @@ class EmbeddedEngine(Engine):
                 job.fail(Status.UNAVAILABLE, f"the embedded {self._role} is not running")
             return
         self._waiting.update(jobs)
-        self._thread.submit(self._work, tuple(jobs))
+        for job in jobs:
+            self._submitted += 1
+            self._order.put((measure_text(job.request), self._submitted, job))
+            self._thread.submit(self._work)
 
     async def close(self) -> None:
         thread, self._thread = self._thread, None
@@ -127,14 +135,14 @@ class EmbeddedEngine(Engine):
         function = EmbeddedFunction(ranker)
         return lambda body: function.answer(FunctionCall.unpack(body)).pack()
 
-    def _work(self, jobs: tuple[Job, ...]) -> None:
-        """In the thread. Jobs that nobody waits for any more are not begun."""
+    def _work(self) -> None:
+        """In the thread, once for every job: the shortest one there is. One that nobody waits for is not begun."""
         assert self._loop is not None
-        for job in jobs:
-            if not job.ended:
-                self._loop.call_soon_threadsafe(self._end, job, *self._try(job.request))
-            else:
-                self._loop.call_soon_threadsafe(self._waiting.discard, job)
+        _, _, job = self._order.get_nowait()
+        if not job.ended:
+            self._loop.call_soon_threadsafe(self._end, job, *self._try(job.request))
+        else:
+            self._loop.call_soon_threadsafe(self._waiting.discard, job)
 
     def _try(self, body: Any) -> tuple[Status, Any]:
         assert self._answer is not None
@@ -154,3 +162,18 @@ class EmbeddedEngine(Engine):
         else:
             self._failed += 1
             job.fail(status, body)
+
+
+def measure_text(body: Any) -> int:
+    """How much text is in the body of a call, in characters; bodies that are none count as short."""
+    size = 0
+    places = [body]
+    while places:
+        place = places.pop()
+        if isinstance(place, str):
+            size += len(place)
+        elif isinstance(place, dict):
+            places.extend(place.values())
+        elif isinstance(place, list | tuple):
+            places.extend(place)
+    return size

@@ -69,6 +69,19 @@ async def test_what_is_no_call_is_refused_and_the_next_one_answered(engine: Engi
     assert engine.metrics()["failures_total"] == 3
 
 
+async def test_short_calls_do_not_wait_for_long_ones() -> None:
+    engine = make_embedded_engine("guard", RolePlan())
+    await engine.start()
+    asked = Asked()
+    long = GuardCall(("lorem ipsum dolor sit amet " * 4_000,)).pack()
+    jobs = asked.make(*[long] * 8, GuardCall(("hello there",)).pack())
+    engine.submit(jobs)
+    await asked.wait()
+    await engine.close()
+    order = list(asked.ended)
+    assert order.index(id(jobs[-1])) <= 1, "only the one that had been begun may come first"
+
+
 async def test_a_cancelled_job_is_not_begun(engine: Engine) -> None:
     asked = Asked()
     jobs = asked.make(*[route("play some jazz")] * 3)
