@@ -15,6 +15,7 @@ PAGES = (
     "docs/operations.md",
     "docs/inference.md",
     "docs/routing.md",
+    "docs/agents.md",
     "docs/filters.md",
     "docs/targets.md",
     "docs/vllm.md",
