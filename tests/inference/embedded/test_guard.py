@@ -169,3 +169,10 @@ def test_foreign_weights_are_refused(tmp_path: Path) -> None:
     np.savez(missing, **tables)
     with pytest.raises(GuardWeightsError, match="words"):
         EmbeddedGuard(missing)
+
+
+def test_a_text_whose_middle_is_not_read_is_worth_a_note() -> None:
+    guard = EmbeddedGuard()
+    tale = "The fox went on over the snowy hills and came to a small village by the river. "
+    assert not guard.judge((tale,)).flagged
+    assert guard.judge((tale * (MAX_CHARS // len(tale) + 2),)).flagged
