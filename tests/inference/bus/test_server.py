@@ -474,19 +474,34 @@ async def test_an_engine_that_hangs_while_it_starts_holds_nobody_else_up_and_is_
         await server.close()
 
 
-async def test_an_engine_that_fails_to_cancel_one_call_keeps_no_other_from_its_end(
+class StubbornEngine(ParkedEngine):
+    """Raises when it is asked to stop working on a job."""
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        super().submit(jobs)
+        for job in jobs:
+            job.on_cancel = self._refuse
+
+    def _refuse(self) -> None:
+        raise RuntimeError("a bug of the engine")
+
+
+async def test_an_engine_that_fails_to_cancel_one_call_leaves_none_of_a_vanished_caller(ends: Ends) -> None:
+    engine = StubbornEngine()
+    server = await ends.serve(engine, peer_silence_s=0.2)
+    caller = ends.call_raw()
+    for id in range(1, 6):
+        await caller.send(call(id))
+    await until(lambda: len(engine.jobs) == 5)
+    caller.close()
+    await until(lambda: server.figures()["lost_peers"] == 1)
+    assert server.figures()["roles"]["guard"]["running"] == 0
+
+
+async def test_an_engine_that_fails_to_cancel_one_call_keeps_no_other_from_its_deadline(
     ends: Ends, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Stubborn(ParkedEngine):
-        def submit(self, jobs: Sequence[Job]) -> None:
-            super().submit(jobs)
-            for job in jobs:
-                job.on_cancel = self._refuse
-
-        def _refuse(self) -> None:
-            raise RuntimeError("a bug of the engine")
-
-    engine = Stubborn()
+    engine = StubbornEngine()
     server = await ends.serve(engine)
     caller = ends.call_raw()
     await caller.status_of(b"")
