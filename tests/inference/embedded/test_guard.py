@@ -77,8 +77,7 @@ def test_an_attack_inside_a_long_letter_is_noticed_wherever_it_stands(guard: Emb
 
 def test_an_attack_at_the_end_of_a_very_long_text_is_noticed(guard: EmbeddedGuard) -> None:
     filler = LETTER * (MAX_CHARS // len(LETTER) + 50)
-    assert not guard.judge([filler]).flagged
-    assert guard.judge([filler + ATTACKS[0]]).flagged
+    assert guard.score(filler) < guard.flag <= guard.score(filler + ATTACKS[0])
 
 
 @pytest.mark.parametrize(
