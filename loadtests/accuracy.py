@@ -188,8 +188,7 @@ def report_orchestrator(data: Path, teacher: bool = False) -> str:
     parts.append(
         "`exact`: the decision is right with the shipped threshold, requests that nothing serves included. `none when "
         "none`: requests that nothing serves and for which no route was named. Times are CPU time of one thread per "
-        "decision. HWU64's intents are close to each other: the model that taught these reaches about 94 / 89 / 81 % "
-        "here (`--teacher` measures it)."
+        "decision. HWU64's intents are close to each other; `--teacher` measures the model that taught these."
     )
     return "\n\n".join(parts)
 

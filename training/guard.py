@@ -100,7 +100,7 @@ def measure(samples: Sequence[Sample], scores: NDArray[np.float64], thresholds: 
     """The figures of the held-out families."""
     attack = np.array([sample.attack for sample in samples])
     family = np.array([sample.family for sample in samples])
-    found = separate_families(samples, scores)
+    found = separate_families(samples, scores, CONFUSING)
     return {
         "macro_auroc": round(float(np.mean([one.auroc for one in found.values()])), 4),
         "macro_recall_at_1_percent": round(

@@ -25,8 +25,8 @@ hand, or before a better guard; never as the only thing between a stranger and a
 ## Figures
 
 {texts} training texts; whole families of attacks, and the harmless texts written against them, were held out in turn.
-AUROC is against all harmless text, that made to confuse included; shares are at the threshold that one in a hundred
-harmless texts of unseen traffic exceeds.
+AUROC is against harmless text of families never seen; shares are at the threshold that one in a hundred of those
+exceeds. Neither counts the families made to confuse (a harmless wish in an attack's own frame), which have their rows.
 
 | | |
 |---|--:|

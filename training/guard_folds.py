@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,8 +134,9 @@ def separate(attacks: Floats, benign: Floats, false_positives: float = 0.01) -> 
     return Separation(float(below.mean() / 2 / len(order)), float((attacks > threshold).mean()))
 
 
-def separate_families(samples: Sequence[Sample], scores: Floats) -> dict[str, Separation]:
-    """By family of attack, against all harmless texts."""
+def separate_families(samples: Sequence[Sample], scores: Floats, confusing: Collection[str]) -> dict[str, Separation]:
+    """By family of attack, against the harmless texts of families that are not `confusing`."""
     attack = np.array([sample.attack for sample in samples])
     family = np.array([sample.family for sample in samples])
-    return {name: separate(scores[attack & (family == name)], scores[~attack]) for name in sorted(set(family[attack]))}
+    traffic = ~attack & ~np.isin(family, sorted(confusing))
+    return {name: separate(scores[attack & (family == name)], scores[traffic]) for name in sorted(set(family[attack]))}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, WithJsonSchema
 
+from plano.config.addresses import is_on_this_machine
+from plano.config.keys import check_key
 from plano.config.plan import CurvePlan
 from plano.config.problems import ConfigError, Problem
 
@@ -16,26 +17,8 @@ if TYPE_CHECKING:
 
 ADVICE = "run `plano-cluster keys`, which makes the keys and says where they go"
 
-# ZeroMQ RFC 32 (Z85): 32 bytes are 40 characters of this alphabet.
-_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
-_LOOPBACK = re.compile(r"tcp://(?:localhost|127(?:\.\d{1,3}){3}|\[::1\]):.*")
-
-
-def check_key(value: str) -> str:
-    """A Z85 key, without the blanks that a file may have around it. Raises ValueError, which never repeats it."""
-    value = value.strip()
-    if not _KEY.fullmatch(value):
-        raise ValueError("must be a CURVE key: 40 characters of Z85")
-    return value
-
-
 Key = Annotated[str, AfterValidator(check_key), WithJsonSchema({"type": "string", "minLength": 40, "maxLength": 40})]
 """A CURVE key."""
-
-
-def needs_keys(address: str) -> bool:
-    """Whether what goes to an address leaves this machine, as far as the address tells."""
-    return address.startswith("tcp://") and _LOOPBACK.fullmatch(address) is None
 
 
 def compile_client_curve(section: Curve | None, settings: Settings, addresses: tuple[str, ...]) -> CurvePlan | None:
@@ -49,7 +32,7 @@ def compile_client_curve(section: Curve | None, settings: Settings, addresses: t
         public, secret = _read_pair(section, settings) or _make_pair()
         return CurvePlan(public, secret, server_public_key=server)
     for address in addresses:
-        if needs_keys(address):
+        if not is_on_this_machine(address):
             message = (
                 f"{address} is not on this machine, and there is no public key of the inference process to encrypt with"
             )
@@ -66,7 +49,7 @@ def compile_server_curve(section: Curve | None, settings: Settings, bind: str) -
     if pair is not None:
         given = settings.inference_client_public_keys or (section.client_public_keys if section else None) or ()
         return CurvePlan(*pair, client_public_keys=tuple(given))
-    if needs_keys(bind):
+    if not is_on_this_machine(bind):
         message = f"{bind} is open to other machines, and there is no key to encrypt with"
         hint = f"{ADVICE}, or bind to tcp://127.0.0.1"
         raise ConfigError([Problem("config", None, "inference.curve.secret_key", message, hint)])

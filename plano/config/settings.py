@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from plano.config.curve import check_key
+from plano.config.addresses import check_address as check_inference_address
+from plano.config.addresses import check_bind_address
+from plano.config.keys import check_key
 from plano.config.plan import LimitsPlan
 from plano.config.problems import ConfigError, Problem, suggest
-from plano.config.schema.inference import check_address as check_inference_address
 from plano.config.schema.quantities import PositiveDuration, Size
 from plano.config.schema.section import NOT_BOOLEAN
 
@@ -20,6 +21,7 @@ _DEFAULTS = LimitsPlan()
 
 Count = Annotated[int, Field(ge=1), NOT_BOOLEAN]
 InferenceAddress = Annotated[str, AfterValidator(check_inference_address)]
+InferenceBind = Annotated[str, AfterValidator(check_bind_address)]
 CurveKey = Annotated[str, AfterValidator(check_key)]
 
 
@@ -76,7 +78,7 @@ class Settings(BaseSettings):
         description="Addresses of inference processes elsewhere, separated by commas. Default: those of the config "
         "file; without any, one is started beside the frontends.",
     )
-    inference_bind: InferenceAddress = Field(
+    inference_bind: InferenceBind = Field(
         "tcp://127.0.0.1:5570", description="Where `plano-cluster inference` listens; port 0 takes a free one."
     )
     inference_public_key: CurveKey | None = Field(

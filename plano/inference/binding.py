@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import zmq
 from zmq.auth.asyncio import AsyncioAuthenticator
 
+from plano.config.addresses import is_on_this_machine
+from plano.config.keys import check_key
 from plano.config.plan import CurvePlan
 from plano.inference.sockets import (
     ZAP_DOMAIN,
-    checked_key,
-    is_protected_place,
     set_bounds,
     set_family,
     set_keepalive,
@@ -68,17 +68,17 @@ def _lock_up(
 ) -> AsyncioAuthenticator | None:
     if curve is None:
         for address in addresses:
-            if not is_protected_place(address):
+            if not is_on_this_machine(address):
                 raise BindRefused(
                     f"{address} can be reached from other machines, and there are no keys: make a pair with"
                     " `plano-cluster keys` and give it to both sides (inference.curve), or bind to 127.0.0.1"
                 )
         return None
     try:
-        admitted = {checked_key(key) for key in curve.client_public_keys}
+        admitted = {check_key(key).encode() for key in curve.client_public_keys}
         set_server_keys(socket, curve)
     except ValueError as error:
-        raise BindRefused(f"{addresses[0]}: {error}") from error
+        raise BindRefused(f"{addresses[0]}: inference.curve: {error}") from error
     if not admitted:
         return None
     authenticator = AsyncioAuthenticator(context)

@@ -14,7 +14,7 @@ ROLES: Final[tuple[RoleName, ...]] = ("orchestrator", "guard", "function")
 
 MAX_ROUTES: Final = 1_000
 MAX_TOOLS: Final = 256
-MAX_TURNS: Final = 64
+MAX_WIRE_TURNS: Final = 64
 
 
 class BadCall(Exception):
@@ -53,8 +53,8 @@ class OrchestratorCall(NamedTuple):
         fields = _object(body)
         turns = tuple(Turn(_one_of(role, ("user", "assistant")), _text(text)) for role, text in _pairs(fields, "turns"))
         routes = tuple(Route(_text(name), _text(description)) for name, description in _pairs(fields, "routes"))
-        if not 1 <= len(turns) <= MAX_TURNS:
-            raise BadCall(f"a call carries 1 to {MAX_TURNS} turns, not {len(turns)}")
+        if not 1 <= len(turns) <= MAX_WIRE_TURNS:
+            raise BadCall(f"a call carries 1 to {MAX_WIRE_TURNS} turns, not {len(turns)}")
         if not 1 <= len(routes) <= MAX_ROUTES:
             raise BadCall(f"a call carries 1 to {MAX_ROUTES} routes, not {len(routes)}")
         if len({route.name for route in routes}) != len(routes):

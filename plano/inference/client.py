@@ -39,13 +39,15 @@ class WatchPolicy:
     """Seconds, but for `outstanding`: that many calls are under way at one replica at most.
 
     A replica that says nothing for `silence_s` although it is asked every `probe_s` is dead until it does. Calls of a
-    client younger than `connect_s` wait for the first replica to answer.
+    client younger than `connect_s` wait for the first replica to answer. Names are looked up every `lookup_s`; after
+    `lookup_timeout_s` without an answer the last one holds.
     """
 
     probe_s: float = 0.25
     silence_s: float = 0.7
     connect_s: float = 1.0
     lookup_s: float = 30.0
+    lookup_timeout_s: float = 5.0
     outstanding: int = 4_096
 
 
@@ -112,6 +114,8 @@ class InferenceClient:
         self._by_role: dict[str, list[Replica]] = {}
         self._unplaced: dict[PendingCall, None] = {}  # they wait for the first replica to answer
         self._found: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._questions: dict[tuple[str, int], asyncio.Task[tuple[str, ...]]] = {}  # names that are being looked up
+        self._lookup_trouble: dict[tuple[str, int], str] = {}
         self._outcomes: dict[str, list[int]] = {}  # of a role, by status
         self._moved = 0
         self._late = 0
@@ -120,7 +124,7 @@ class InferenceClient:
         self._next_id = itertools.count(1).__next__
         self._connecting = True
         self._running = False
-        self._lookup: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Connect, and begin to watch the replicas. Needs a running loop."""
@@ -131,8 +135,9 @@ class InferenceClient:
         self._follow(self._literal)
         self._probe_timer = self._loop.call_later(self._policy.probe_s, self._probe)
         self._connect_timer = self._loop.call_later(self._policy.connect_s, self._stop_waiting)
-        if self._names:
-            self._lookup = asyncio.create_task(self._look_up_names(), name="inference replicas")
+        self._watchers = [
+            asyncio.create_task(self._watch_name(place), name=f"replicas of {place[0]}") for place in self._names
+        ]
 
     async def close(self) -> None:
         """End what is under way (UNAVAILABLE) and close the sockets."""
@@ -141,9 +146,10 @@ class InferenceClient:
         self._running = False
         self._probe_timer.cancel()
         self._connect_timer.cancel()
-        if self._lookup is not None:
-            self._lookup.cancel()
-            await asyncio.gather(self._lookup, return_exceptions=True)
+        looking = [*self._watchers, *self._questions.values()]
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
         for replica in self._replicas.values():
             for call in list(replica.outstanding.values()):
                 replica.cancel(call.id)
@@ -185,7 +191,7 @@ class InferenceClient:
             call.replica.cancel(call.id)
             self._retire(call.replica)
 
-    def state(self) -> ClientFigures:
+    def figures(self) -> ClientFigures:
         """The numbers, for metrics."""
         replicas = list(self._replicas.values())
         return ClientFigures(
@@ -231,7 +237,8 @@ class InferenceClient:
 
     def _choose(self, serving: list[Replica], not_there: Replica | None) -> Replica | None:
         """The less busy one of two drawn by lot (Mitzenmacher, "The power of two choices in randomized load
-        balancing", 2001): as good as the least busy of all, without every frontend running to the same one."""
+        balancing", 2001): as good as the least busy of all, without every frontend running to the same one. What other
+        frontends have there is as old as the last probe."""
         if not_there is not None:
             serving = [replica for replica in serving if replica is not not_there]
         count = len(serving)
@@ -242,7 +249,7 @@ class InferenceClient:
         if second >= first:
             second += 1
         one, other = serving[first], serving[second]
-        return one if len(one.outstanding) <= len(other.outstanding) else other
+        return one if one.load() <= other.load() else other
 
     def _why_nobody(self, role: str) -> str:
         if not self._replicas:
@@ -271,14 +278,17 @@ class InferenceClient:
 
     def _take_change(self, replica: Replica) -> None:
         """A replica has died, or has something new to say about its roles."""
-        roles = {role for other in self._replicas.values() for role in other.roles}
-        self._by_role = {role: [one for one in self._replicas.values() if one.serves(role)] for role in roles}
+        self._sort_by_role()
         if not replica.alive:
             self._evacuate(replica)
         elif self._unplaced:
             self._place_unplaced()
             if not self._still_connecting():
                 self._stop_waiting()
+
+    def _sort_by_role(self) -> None:
+        roles = {role for replica in self._replicas.values() for role in replica.roles}
+        self._by_role = {role: [one for one in self._replicas.values() if one.serves(role)] for role in roles}
 
     def _still_connecting(self) -> bool:
         """Whether a replica may yet answer for the first time."""
@@ -360,7 +370,9 @@ class InferenceClient:
         for address in addresses:
             known = self._replicas.get(address)
             if known is not None:
-                known.leaving = False
+                if known.leaving:  # it is back before it was gone
+                    known.leaving = False
+                    self._sort_by_role()
                 continue
             self._replicas[address] = Replica(
                 self._loop, self._context, address, self._curve, self._next_id, self._take_answer, self._take_change
@@ -379,15 +391,45 @@ class InferenceClient:
         self._faults += replica.faults
         replica.close()
 
-    async def _look_up_names(self) -> None:
+    async def _watch_name(self, place: tuple[str, int]) -> None:
+        """A question that is not answered in time stays open until the next look: a name service in trouble is not
+        asked the same thing twice at once."""
         while True:
-            for name, port in self._names:
-                try:
-                    self._found[name, port] = await look_up(name, port)
-                except OSError as error:
-                    self._lookup_failures += 1
-                    log.warning("inference: looking up %s: %s", name, error)
+            question = self._questions.get(place)
+            if question is None:
+                question = asyncio.create_task(look_up(place[0], place[1]), name=f"look-up of {place[0]}")
+                self._questions[place] = question
+            await asyncio.wait([question], timeout=self._policy.lookup_timeout_s)
+            if question.done():
+                del self._questions[place]
+                self._take_lookup(place, question)
+            else:
+                self._note_lookup(place, f"no answer within {self._policy.lookup_timeout_s:g} s")
+            known = place in self._found
+            await asyncio.sleep(self._policy.lookup_s if known else min(1.0, self._policy.lookup_s))
+
+    def _take_lookup(self, place: tuple[str, int], question: asyncio.Task[tuple[str, ...]]) -> None:
+        try:
+            self._found[place] = question.result()
             everywhere = itertools.chain(self._literal, *self._found.values())
             self._follow(tuple(dict.fromkeys(everywhere)))
-            missing = len(self._found) < len(self._names)
-            await asyncio.sleep(min(1.0, self._policy.lookup_s) if missing else self._policy.lookup_s)
+        except OSError as error:
+            self._note_lookup(place, str(error) or type(error).__name__)
+        except Exception as error:  # nobody else will look the next time
+            trouble = repr(error)
+            if trouble != self._lookup_trouble.get(place):
+                log.exception("inference: the replicas at %s", place[0])
+            self._note_lookup(place, trouble)
+        else:
+            self._note_lookup(place, "")
+
+    def _note_lookup(self, place: tuple[str, int], trouble: str) -> None:
+        """Count a failure; log when what is wrong with a name changes."""
+        before = self._lookup_trouble.get(place, "")
+        self._lookup_trouble[place] = trouble
+        if trouble:
+            self._lookup_failures += 1
+            if trouble != before:
+                log.warning("inference: looking up %s: %s", place[0], trouble)
+        elif before:
+            log.info("inference: %s can be looked up again", place[0])

@@ -70,11 +70,13 @@ class ServerFigures(TypedDict):
 
 
 class ReplicaFigures(NamedTuple):
-    """One replica as a client sees it. `roles` maps a role to its state; `cause` says why it is not alive."""
+    """One replica as a client sees it. `others` are calls of other clients, as of its last health. `roles` maps a role
+    to its state; `cause` says why it is not alive."""
 
     address: str
     alive: bool
     outstanding: int
+    others: int
     roles: dict[str, str]
     cause: str
 

@@ -17,8 +17,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KeeperPolicy:
-    """Seconds. An engine that lived for `long_life_s` starts its backoff anew."""
+    """Seconds. An engine that lived for `long_life_s` starts its backoff anew. A start that takes longer than `start_s`
+    has failed: that is much more than a large model on a slow disk needs, and less than for ever."""
 
+    start_s: float = 900.0
     check_s: float = 1.0
     restart_first_s: float = 1.0
     restart_max_s: float = 30.0
@@ -32,8 +34,8 @@ KEEPER_POLICY: Final = KeeperPolicy()
 class EngineKeeper:
     """Keeps one role's engine alive.
 
-    `loading` is held while an engine starts, one at a time in a server: engines that divide a GPU measure what of it
-    is free. `first_start` is done when the first start has ended, with the cause if it failed, else None.
+    `loading` is held while an engine with `exclusive_start` starts: engines that divide a GPU measure what of it is
+    free. `first_start` is done when the first start has ended, with the cause if it failed, else None.
     """
 
     def __init__(
@@ -71,9 +73,12 @@ class EngineKeeper:
         lane.starts += 1
         engine: Engine | None = None
         try:
-            async with self._loading:
-                engine = self._make()
-                await engine.start()
+            engine = self._make()
+            if engine.exclusive_start:
+                async with self._loading:
+                    await self._start(engine)
+            else:
+                await self._start(engine)
         except Exception as error:  # whatever it is, the other roles go on
             if not isinstance(error, EngineError):
                 log.exception("%s: the engine does not start", lane.role)
@@ -98,6 +103,17 @@ class EngineKeeper:
             lane.set_state(FAILED, cause)
             await self._close(engine, cause)
         return cause
+
+    async def _start(self, engine: Engine) -> None:
+        """Raises what the engine raises, and EngineError when it takes too long."""
+        try:
+            async with asyncio.timeout(self._policy.start_s) as patience:
+                await engine.start()
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            message = f"{engine.name} {engine.model}".strip()
+            raise EngineError(f"{message} did not start within {self._policy.start_s:g} s") from error
 
     async def _watch(self, engine: Engine) -> str:
         """Returns the cause when the engine can no longer work."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+
+from plano.config.addresses import check_address, is_ip_address, split_tcp
 
 
 def split_addresses(addresses: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
@@ -15,23 +15,27 @@ def split_addresses(addresses: Iterable[str]) -> tuple[tuple[str, ...], tuple[tu
     literal: list[str] = []
     names: list[tuple[str, int]] = []
     for address in dict.fromkeys(addresses):
-        if address.startswith(("ipc://", "inproc://")):
+        try:
+            check_address(address)
+        except ValueError as error:
+            raise ValueError(f"{address!r} is no address of an inference process: it {error}") from error
+        if address.startswith("ipc://"):
             literal.append(address)
             continue
-        parts = urlsplit(address)
-        if parts.scheme != "tcp" or not parts.hostname or not parts.port:
-            raise ValueError(f"{address!r} is no address of an inference process: ipc://PATH or tcp://HOST:PORT")
-        try:
-            ipaddress.ip_address(parts.hostname)
+        host, port = split_tcp(address)
+        if is_ip_address(host):
             literal.append(address)
-        except ValueError:
-            names.append((parts.hostname, parts.port))
+        else:
+            names.append((host, int(port)))
     return tuple(literal), tuple(names)
 
 
 async def look_up(name: str, port: int) -> tuple[str, ...]:
     """Every address that a name has now (a headless Service has one per pod). Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{name!r} is no name of a host: {error}") from error
     hosts = dict.fromkeys((family, str(place[0])) for family, _, _, _, place in found)
     return tuple(
         f"tcp://[{host}]:{port}" if family == socket.AF_INET6 else f"tcp://{host}:{port}" for family, host in hosts

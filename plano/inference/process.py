@@ -50,6 +50,7 @@ class InferenceProcess:
         self._bus.setsockopt(zmq.LINGER, _LAST_REPORT_LINGER_MS)
         self._bus.connect(boot.telemetry_address)
         self._told: dict[str, Any] = {}
+        self._report_trouble = ""
 
     async def run(self) -> None:
         """Until the supervisor asks for the drain and what was under way has ended. Raises EngineError and
@@ -80,6 +81,7 @@ class InferenceProcess:
         finally:
             for task in (loading, draining):
                 task.cancel()
+            await asyncio.gather(loading, draining, return_exceptions=True)
         # What was loaded stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -91,15 +93,24 @@ class InferenceProcess:
             await asyncio.sleep(REPORT_S)
 
     def _report(self) -> None:
-        """The numbers to the telemetry worker; the state of the roles to the supervisor, when it has changed."""
+        """The numbers to the telemetry worker; the state of the roles to the supervisor, when it has changed. Never
+        raises: what keeps one report from being made is logged when it changes, and the next one is tried."""
+        try:
+            self._send_report()
+            self._report_trouble = ""
+        except zmq.Again:
+            log.debug("the telemetry worker does not take reports")
+        except Exception as error:
+            if repr(error) != self._report_trouble:
+                self._report_trouble = repr(error)
+                log.exception("no report")
+
+    def _send_report(self) -> None:
         described = self._describe()
         if described != self._told:
             self._told = described
             self._control.tell(**described)
-        try:
-            self._bus.send(pack_report(os.getpid(), self._server.figures()), zmq.NOBLOCK)
-        except zmq.Again:
-            log.debug("the telemetry worker does not take reports")
+        self._bus.send(pack_report(os.getpid(), self._server.figures()), zmq.NOBLOCK)
 
     def _describe(self) -> dict[str, Any]:
         """What `plano-cluster status` shows: the address, and each role with its engine and model."""

@@ -23,7 +23,7 @@ from plano.inference.sockets import (
     set_family,
     set_keepalive,
 )
-from plano.inference.wire import Answer, Malformed, RoleHealth, pack_cancel, pack_probe, unpack_reply
+from plano.inference.wire import Answer, Health, Malformed, RoleHealth, pack_cancel, pack_probe, unpack_reply
 
 if TYPE_CHECKING:
     from plano.inference.client import PendingCall
@@ -64,6 +64,7 @@ class Replica:
         self.ever_alive = False
         self.leaving = False  # no new calls; closed when nothing is outstanding
         self.roles: dict[str, RoleHealth] = {}
+        self.others = 0  # calls that others had there when it last told its health
         self.cause = "not connected yet"
         self.late = 0
         self.faults = 0
@@ -94,6 +95,10 @@ class Replica:
     def serves(self, role: str) -> bool:
         health = self.roles.get(role)
         return self.alive and not self.leaving and health is not None and health[0] == READY
+
+    def load(self) -> int:
+        """Calls that wait or run there: ours, and what is known of others'."""
+        return len(self.outstanding) + self.others
 
     def send(self, frame: bytes) -> bool:
         """Whether the frame is on its way. Never waits."""
@@ -145,7 +150,8 @@ class Replica:
 
     def figures(self) -> ReplicaFigures:
         roles = {role: health[0] for role, health in self.roles.items()}
-        return ReplicaFigures(self.address, self.alive, len(self.outstanding), roles, "" if self.alive else self.cause)
+        cause = "" if self.alive else self.cause
+        return ReplicaFigures(self.address, self.alive, len(self.outstanding), self.others, roles, cause)
 
     def _ask(self, now_s: float) -> None:
         if not self._socket.closed and self.send(pack_probe(self._next_id())):
@@ -186,14 +192,16 @@ class Replica:
             else:
                 self._answered(self, call, message)
         else:
-            self._take_health(message.roles)
+            self._take_health(message)
 
     def _take_fault(self, error: Malformed) -> None:
         self.faults += 1
         if self.faults.bit_count() == 1:
             log.warning("inference at %s: not a message (%d so far): %s", self.address, self.faults, error)
 
-    def _take_health(self, roles: dict[str, RoleHealth]) -> None:
+    def _take_health(self, health: Health) -> None:
+        roles = health.roles
+        self.others = max(0, sum(told[3] + told[4] for told in roles.values()) - self._count_older(health.id))
         states = {role: health[0] for role, health in roles.items()}
         news = not self.alive or states != {role: health[0] for role, health in self.roles.items()}
         self.roles = roles
@@ -202,6 +210,15 @@ class Replica:
         self.alive = self.ever_alive = True
         if news:
             self._changed(self)
+
+    def _count_older(self, id: int) -> int:
+        """Our calls that were sent before the probe of this id: what it told of itself has them in it."""
+        newer = 0
+        for sent in reversed(self.outstanding):  # ids grow, and so does the order of a dict
+            if sent < id:
+                break
+            newer += 1
+        return len(self.outstanding) - newer
 
     def _notice(self, event: int, value: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:

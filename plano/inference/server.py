@@ -23,7 +23,7 @@ from plano.inference.binding import BindRefused, bind
 from plano.inference.engines.engine import Engine, EngineError
 from plano.inference.figures import ServerFigures
 from plano.inference.keeper import KEEPER_POLICY, EngineKeeper, KeeperPolicy
-from plano.inference.lanes import DRAINING, READY, Lane, Peer, Ticket
+from plano.inference.lanes import DRAINING, Lane, Peer, Ticket
 from plano.inference.sockets import NOBLOCK, NOBLOCK_MORE, Monitor, Reader, is_readable
 from plano.inference.wheel import DeadlineWheel
 from plano.inference.wire import (
@@ -68,7 +68,7 @@ class InferenceServer:
         await server.drain(30.0)
         await server.close()
 
-    The engines start one after the other, in the order of the mapping. `figures` are its numbers.
+    The engines that share a GPU (`Engine.exclusive_start`) start one after the other. `figures` are its numbers.
     """
 
     def __init__(
@@ -183,11 +183,6 @@ class InferenceServer:
             "lost_peers": self._lost_peers,
             "unknown_role": self._unknown_role,
         }
-
-    @property
-    def ready(self) -> bool:
-        """Whether every role can be called."""
-        return all(lane.state == READY for lane in self._lanes.values())
 
     def _busy(self) -> bool:
         return any(lane.waiting or lane.running for lane in self._lanes.values())

@@ -8,15 +8,13 @@ swallowed the news of an arrival (http://api.zeromq.org/4-3:zmq-getsockopt, ZMQ_
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import zmq
-from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
+from plano.config.keys import check_key
 from plano.config.plan import CurvePlan
 from plano.inference.wire import MAX_FRAME_BYTES
 
@@ -163,37 +161,10 @@ def checked_server_key(curve: CurvePlan) -> bytes:
     if not curve.server_public_key:
         raise ValueError("the public key of the inference process is missing (curve.server_public_key)")
     _check_pair(curve)
-    return checked_key(curve.server_public_key)
-
-
-def checked_key(key: str) -> bytes:
-    """A Z85 key (https://rfc.zeromq.org/spec/32/) as bytes. Raises ValueError, without the key in it."""
-    try:
-        raw = key.encode("ascii")
-        z85.decode(raw)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("a CURVE key is not Z85 text (`plano-cluster keys` makes a pair)") from error
-    if len(raw) != 40:
-        raise ValueError(f"a CURVE key has 40 characters, not {len(raw)} (`plano-cluster keys` makes a pair)")
-    return raw
-
-
-def is_protected_place(address: str) -> bool:
-    """Whether nobody but this machine can reach a bound address."""
-    if address.startswith(("ipc://", "inproc://")):
-        return True
-    host = urlsplit(address).hostname
-    if host is None:
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return check_key(curve.server_public_key).encode()
 
 
 def _check_pair(curve: CurvePlan) -> None:
-    secret = checked_key(curve.secret_key)
-    if zmq.curve_public(secret) != checked_key(curve.public_key):
+    secret = check_key(curve.secret_key)
+    if zmq.curve_public(secret.encode()) != check_key(curve.public_key).encode():
         raise ValueError("the CURVE public key does not belong to the secret key (`plano-cluster keys` makes a pair)")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 SLOT_S: Final = 0.002
 _FAR_S: Final = 4.0
@@ -58,4 +61,7 @@ class DeadlineWheel(Generic[T]):
             self._timers[slot] = self._loop.call_later(wait_s, self._expire_slot, slot)
             return
         for item in self._slots.pop(slot):
-            self._expire(item)
+            try:
+                self._expire(item)
+            except Exception:  # the others in the slot have no other timer
+                log.exception("a deadline was not dealt with")

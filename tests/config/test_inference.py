@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import zmq
 
+from plano.config.addresses import is_on_this_machine
 from plano.config.compiling import compile_inference_plan, compile_plan
 from plano.config.compiling_inference import REFUSAL
-from plano.config.curve import make_keys, needs_keys
+from plano.config.curve import make_keys
 from plano.config.plan import ClusterPlan, FunctionPlan, GuardPlan, PreferencePlan, RolePlan
 from plano.config.problems import ConfigError
 from plano.config.settings import load_settings
@@ -69,7 +70,14 @@ def warnings(data: dict[str, Any]) -> dict[str, str]:
         (small(inference={"address": ["ipc:///tmp/x", "tcp://h"]}), "inference.address[1]", "a host and a port"),
         (small(inference={"address": "tcp://::1:5570"}), "inference.address", "brackets"),
         (small(inference={"address": []}), "inference.address", "at least 1"),
+        (small(inference={"address": "tcp://gpu:0"}), "inference.address", "a port from 1 to 65535"),
+        (small(inference={"address": "tcp://inference..svc:1"}), "inference.address", "parts have 1 to 63"),
+        (small(inference={"address": f"tcp://{'a' * 64}.svc:1"}), "inference.address", "parts have 1 to 63"),
+        (small(inference={"address": "tcp://me@gpu:1"}), "inference.address", "a host and a port"),
+        (small(inference={"address": "tcp://*:1"}), "inference.address", "a host and a port"),
         (small(inference={"curve": {"secret_key": "short"}}), "inference.curve.secret_key", "40 characters of Z85"),
+        (small(inference={"curve": {"secret_key": "#" * 40}}), "inference.curve.secret_key", "no 32 bytes"),
+        (small(inference={"curve": {"server_public_key": "%" * 40}}), "inference.curve.server_public_key", "no 32"),
         (
             small(prompt_guards=guard_of(listeners=["lmm"])),
             "prompt_guards.input_guards.jailbreak.listeners[0]",
@@ -274,7 +282,7 @@ def alone(data: dict[str, Any], bind: str, **settings: Any) -> ClusterPlan:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "tcp://localhost:1", "tcp://[::1]:1", "ipc:///tmp/x"])
 def test_what_stays_on_this_machine_needs_no_keys(address: str) -> None:
-    assert not needs_keys(address)
+    assert is_on_this_machine(address)
     assert plan(addressed(address)).inference.addresses == (address,)
     assert plan(small(inference={"address": address})).inference.addresses == (address,)
 
@@ -341,6 +349,19 @@ def test_wrong_keys_and_addresses_in_settings_are_named_and_not_shown(monkeypatc
         load_settings()
     assert {problem.path for problem in caught.value.problems} == {"PLANO_INFERENCE_SECRET_KEY", "PLANO_INFERENCE"}
     assert "very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bind", ["tcp://127.0.0.1:0", "tcp://*:5570", "tcp://[::]:5570", "tcp://0.0.0.0:0", "ipc:///x"]
+)
+def test_an_address_to_listen_on_may_be_everywhere_at_any_port(bind: str) -> None:
+    assert load_settings(inference_bind=bind).inference_bind == bind
+
+
+@pytest.mark.parametrize("bind", ["tcp://127.0.0.1:65536", "tcp://:1", "127.0.0.1:1", "tcp://a..b:1", "tcp://::1:1"])
+def test_an_address_to_listen_on_is_one(bind: str) -> None:
+    with pytest.raises(ConfigError, match="inference-bind"):
+        load_settings(inference_bind=bind)
 
 
 def test_made_keys_survive_shells_and_files() -> None:

@@ -146,6 +146,28 @@ def make_guard_fail(role: str, plan: ClusterPlan) -> Engine:
     return Broken() if role == "guard" else Answering(allowed)
 
 
+async def test_a_report_that_cannot_be_made_does_not_keep_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor, may_start = Supervisor(), asyncio.Event()
+    may_start.set()
+    attempts = 0
+
+    def refuse(pid: int, figures: object) -> bytes:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 4:
+            raise ValueError("no report can be made of this")
+        return b"a report"
+
+    monkeypatch.setattr(process, "pack_report", refuse)
+    async with running(tmp_path, supervisor, monkeypatch, lambda role, plan: Answering(may_start)) as (_, bus):
+        async with asyncio.timeout(10):
+            assert await bus.recv() == b"a report"
+    assert len([line for line in caplog.records if line.exc_info and "no report can" in str(line.exc_info[1])]) == 1
+    assert not supervisor.refusals
+
+
 async def test_an_engine_that_does_not_start_at_first_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoTokenizer,
     ModernBertConfig,
     ModernBertForSequenceClassification,
     Qwen2Config,
@@ -64,13 +65,15 @@ def build_language_model(folder: Path) -> Path:
         tie_word_embeddings=True,
     )
     model = Qwen2ForCausalLM(config)
-    prompts = Prompts(tokenizer, str(folder))
+    config.save_pretrained(folder)
+    # As vLLM will have it: beside this configuration it splits words in Qwen2's way.
+    prompts = Prompts(AutoTokenizer.from_pretrained(folder), str(folder))
     samples = [
         (prompts.token_ids(messages, prefill), prompts.encode(answer + "<|im_end|>"))
         for messages, prefill, answer in lessons(prompts)
     ]
     learn_by_heart(model, samples, tokenizer.pad_token_id)
-    model.save_pretrained(folder)  # in float32, which it is served in: rounded it forgets again
+    model.save_pretrained(folder)
     return folder
 
 
@@ -83,15 +86,16 @@ def learn_by_heart(model: Qwen2ForCausalLM, samples: list[tuple[list[int], list[
         whole = torch.tensor(prompt + answer)
         ids[row, : len(whole)] = whole
         labels[row, len(prompt) : len(whole)] = whole[len(prompt) :]
+    torch.set_num_threads(1)  # two that wait for each other on a busy machine are slower than one
     # What has two answers cannot be learnt; the rest has to be.
     undecided = torch.tensor([sum(prompt == other for other, _ in samples) > 1 for prompt, _ in samples])
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.0)
     for step in range(400):
-        optimizer.param_groups[0]["lr"] = 4e-3 * min(1.0, (step + 1) / 20, max(0.1, (120 - step) / 60))
+        optimizer.param_groups[0]["lr"] = 4e-3 * min(1.0, (step + 1) / 20, max(0.25, (200 - step) / 100))
         logits = model(input_ids=ids).logits[:, :-1].transpose(1, 2)
         losses = torch.nn.functional.cross_entropy(logits, labels[:, 1:], reduction="none")
         of_rows = losses.sum(1) / (labels[:, 1:] != -100).sum(1)
-        if float(of_rows[~undecided].detach().max()) < 0.01:
+        if float(of_rows[~undecided].detach().max()) < 0.03:
             return
         optimizer.zero_grad()
         of_rows.mean().backward()

@@ -6,27 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from plano.config.addresses import check_address
 from plano.config.curve import Key
 from plano.config.schema.quantities import PositiveDuration
 from plano.config.schema.section import NOT_BOOLEAN, Section, Text
 
 Engine = Literal["auto", "vllm", "embedded", "upstream"]
 Count = Annotated[int, Field(ge=1), NOT_BOOLEAN]
-
-
-def check_address(value: str) -> str:
-    """`tcp://HOST:PORT` or `ipc://PATH`, as it was given. Raises ValueError for anything else."""
-    scheme, separator, rest = value.partition("://")
-    if not separator or scheme not in ("tcp", "ipc") or not rest or any(c.isspace() for c in value):
-        raise ValueError("must start with tcp:// or ipc://")
-    if scheme == "ipc":
-        return value
-    host, colon, port = rest.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
-        raise ValueError("must name a host and a port, as in tcp://inference:5570")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError("must have brackets around an IPv6 address, as in tcp://[::1]:5570")
-    return value
 
 
 def _make_list(value: Any) -> Any:
@@ -61,7 +47,7 @@ class Role(Section):
     timeout: PositiveDuration | None = Field(
         None,
         description="Deadline of a call; then the request goes on without. Default: 2s for the orchestrator, 250ms for "
-        "the guard (both 5s with `engine: upstream`), 20s for the function model.",
+        "the guard (both 5s where a model provider does it), 20s for the function model.",
     )
     prompt_template: str | None = Field(None, description="Exact text of a model card's prompt, in place of ours.")
     concurrency: Count | None = Field(

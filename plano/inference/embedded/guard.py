@@ -71,10 +71,12 @@ class EmbeddedGuard:
 
     def judge(self, texts: Sequence[str]) -> Verdict:
         """The verdict on the most suspicious of `texts`. A probability of 0.5 is the shipped blocking threshold (about
-        one harmless text in a thousand), `flagged` the lower one (about one in a hundred)."""
+        one harmless text in a thousand), `flagged` the lower one (about one in a hundred), or a text so long that its
+        middle was not read."""
         score = max((self.score(text) for text in texts), default=-np.inf)
         lean = max(-60.0, min(60.0, (score - self.block) * self._slope))
-        return Verdict(1 / (1 + exp(-lean)), bool(score >= self.flag))
+        unread = any(len(text) > MAX_CHARS for text in texts)
+        return Verdict(1 / (1 + exp(-lean)), bool(score >= self.flag) or unread)
 
     def score(self, text: str) -> float:
         """Log odds, before calibration: the highest over the windows of the text and of its hidden readings."""

@@ -155,7 +155,7 @@ def encode(text: str) -> Codes:
 def character_symbols(codes: Codes) -> NDArray[np.int32]:
     """What the character model sees: 0 to LM_SYMBOLS - 1 for each code point."""
     low_plane = np.minimum(codes, _PLANE - 1)
-    symbols = _SYMBOLS[_LOWER[low_plane]].astype(np.int32)
+    symbols: NDArray[np.int32] = _SYMBOLS[_LOWER[low_plane]].astype(np.int32)
     symbols[_CLASSES[low_plane] == _SPACE] = 27
     return symbols
 

@@ -27,9 +27,6 @@ class Choice(NamedTuple):
     engine: EngineName
     model: str
 
-    def __str__(self) -> str:
-        return f"{self.role}: {self.engine} {self.model}".rstrip()
-
 
 def choose_engine(role: RoleName, plan: ClusterPlan, vllm_fits: Callable[[], bool] | None = None) -> Choice:
     """The engine for a role. `vllm_fits` says whether this machine has both a GPU and vLLM (default: it is looked for).
@@ -56,12 +53,6 @@ def choose_engine(role: RoleName, plan: ClusterPlan, vllm_fits: Callable[[], boo
     if role == "function" and wanted.model is None and not wanted.engine_args and served is not None and served.usable:
         return Choice(role, "upstream", served.name)
     return _choose_embedded(role, wanted, "this machine has no GPU with vLLM, and no provider serves that")
-
-
-def describe_choice(role: RoleName, plan: ClusterPlan) -> str:
-    """The choice in a line for people: `guard: embedded`, `orchestrator: vllm katanemo/Plano-Orchestrator-4B`. Raises
-    EngineError like `choose_engine`."""
-    return str(choose_engine(role, plan))
 
 
 def make_engine(role: RoleName, plan: ClusterPlan) -> Engine:

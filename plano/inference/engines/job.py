@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from plano.inference.wire import Status
 
 Json = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 class Job:
@@ -49,7 +52,10 @@ class Job:
             return
         self._end(status, "")
         if self.on_cancel is not None:
-            self.on_cancel()
+            try:
+                self.on_cancel()
+            except Exception:  # the calls that end with this one are others'
+                log.exception("an engine raised while a call was cancelled")
 
     def _end(self, status: Status, body: Any) -> None:
         if not self.ended:

@@ -166,10 +166,10 @@ class Asker:
 
     async def until_ready(self, count: int) -> None:
         """So many replicas serve the role of the guard."""
-        await until(lambda: self.client.state().ready.get("guard") == count)
+        await until(lambda: self.client.figures().ready.get("guard") == count)
 
     async def until_alive(self, count: int) -> None:
-        await until(lambda: self.client.state().alive == count)
+        await until(lambda: self.client.figures().alive == count)
 
 
 class Asked:

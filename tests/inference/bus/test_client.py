@@ -13,6 +13,7 @@ import zmq.asyncio
 
 from plano.inference import client as client_module
 from plano.inference.client import InferenceClient
+from plano.inference.places import look_up
 from plano.inference.wire import MAX_FRAME_BYTES, VERSION, Kind, Status, pack_answer, pack_health
 from tests.inference.bus.ends import PATIENCE_S, VERDICT, Ends, InstantEngine, LoadingEngine, ParkedEngine, until
 
@@ -29,7 +30,7 @@ async def test_a_call_made_before_a_replica_has_answered_waits_for_it(ends: Ends
     await ends.serve(InstantEngine())
     asker = ends.connect(connect_s=PATIENCE_S)
     asked = asker.begin()
-    assert asker.client.state().alive == 0
+    assert asker.client.figures().alive == 0
     assert (await asked).status is Status.OK
 
 
@@ -71,7 +72,7 @@ async def test_a_role_that_loads_fails_at_once_and_is_used_when_it_is_ready(ends
     outcome = await asker.ask()
     assert (outcome.status, outcome.message) == (Status.UNAVAILABLE, "guard: loading")
     engines[0].outcome.set_result(None)
-    await until(lambda: asker.client.state().ready == {"guard": 1})
+    await until(lambda: asker.client.figures().ready == {"guard": 1})
     assert (await asker.ask()).status is Status.OK
 
 
@@ -98,7 +99,7 @@ async def test_a_cancelled_call_has_no_outcome_and_is_cancelled_in_the_engine(en
     await until(lambda: engine.cancelled)
     assert (await asker.ask(timeout_s=0.03)).status is Status.EXPIRED
     assert not asked.outcomes
-    assert asker.client.state().outstanding == 0
+    assert asker.client.figures().outstanding == 0
 
 
 async def test_a_call_cancelled_before_it_was_placed_is_never_sent(ends: Ends) -> None:
@@ -106,7 +107,7 @@ async def test_a_call_cancelled_before_it_was_placed_is_never_sent(ends: Ends) -
     asker.begin().cancel()
     engine = InstantEngine()
     await ends.serve(engine)
-    await until(lambda: asker.client.state().ready == {"guard": 1})
+    await until(lambda: asker.client.figures().ready == {"guard": 1})
     assert (await asker.ask(body={"texts": ["second"]})).status is Status.OK
     assert engine.seen == [{"texts": ["second"]}]
 
@@ -209,6 +210,7 @@ async def test_the_less_busy_replica_gets_the_call(ends: Ends) -> None:
     await asker.until_ready(2)
     parked = [asker.begin() for _ in range(50)]
     await until(lambda: len(slow.jobs) + len(quick.seen) == 50)
+    await until(lambda: asker.client.figures().outstanding == len(slow.jobs))
     before = len(slow.jobs)
     for _ in range(20):
         assert (await asker.ask()).status is Status.OK
@@ -219,17 +221,43 @@ async def test_the_less_busy_replica_gets_the_call(ends: Ends) -> None:
         assert (await asked).status is Status.OK
 
 
+async def test_what_others_have_at_a_replica_counts_too(ends: Ends) -> None:
+    busy, free = ParkedEngine(concurrency=8), ParkedEngine()
+    await ends.serve(busy, "busy")
+    await ends.serve(free, "free")
+    other = ends.connect("busy")
+    theirs = [other.begin() for _ in range(20)]  # 8 run, 12 wait
+    await until(lambda: len(busy.jobs) == 8)
+    asker = ends.connect("busy", "free", probe_s=0.02)
+
+    def others() -> dict[str, int]:
+        return {replica.address: replica.others for replica in asker.client.figures().replicas}
+
+    await until(lambda: others() == {ends.address("busy"): 20, ends.address("free"): 0})
+    ours = [asker.begin() for _ in range(15)]
+    await until(lambda: len(free.jobs) == 15)
+    # Ours are there too, and are not taken for others' at any probe.
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        assert others() == {ends.address("busy"): 20, ends.address("free"): 0}
+    while pending := [asked for asked in (*theirs, *ours) if not asked.outcomes]:
+        for job in (*busy.jobs, *free.jobs):
+            job.finish(VERDICT)
+        await pending[0]
+
+
 async def test_an_overloaded_replica_passes_the_call_on_to_another(ends: Ends) -> None:
     full, free = ParkedEngine(concurrency=1), InstantEngine()
     await ends.serve(full, "full", queue=0)
     await ends.serve(free, "free")
+    # What it knows of the load of others there is from before.
+    asker = ends.connect("full", "free", probe_s=PATIENCE_S)
+    await asker.until_ready(2)
     filler = ends.connect("full").begin()
     await until(lambda: full.jobs)
-    asker = ends.connect("full", "free")
-    await asker.until_ready(2)
     for _ in range(30):
         assert (await asker.ask()).status is Status.OK
-    assert asker.client.state().moved >= 1
+    assert asker.client.figures().moved >= 1
     full.jobs[0].finish(VERDICT)
     assert (await filler).status is Status.OK
 
@@ -254,7 +282,7 @@ async def test_a_draining_replica_gets_no_calls(ends: Ends) -> None:
     await server.drain(1.0)
     for _ in range(10):  # refused there, answered here, before the news is known
         assert (await asker.ask()).status is Status.OK
-    await until(lambda: asker.client.state().ready == {"guard": 1})
+    await until(lambda: asker.client.figures().ready == {"guard": 1})
     assert not goes.seen
 
 
@@ -281,8 +309,8 @@ async def test_garbage_from_a_server_is_counted_and_ends_nothing(ends: Ends) -> 
     asker = ends.connect(silence_s=PATIENCE_S)
     try:
         assert (await asker.ask()).status is Status.OK
-        assert asker.client.state().faults >= 8
-        assert asker.client.state().late >= 2
+        assert asker.client.figures().faults >= 8
+        assert asker.client.figures().late >= 2
     finally:
         serving.cancel()
         await asker.client.close()
@@ -295,30 +323,37 @@ async def test_outcomes_are_counted_by_role_and_status(ends: Ends) -> None:
     await asker.ask()
     await asker.ask()
     await asker.ask(role="orchestrator")
-    state = asker.client.state()
+    state = asker.client.figures()
     assert state.outcomes == {("guard", "ok"): 2, ("orchestrator", "unavailable"): 1}
     assert (state.alive, state.outstanding) == (1, 0)
     assert [(replica.address, replica.roles) for replica in state.replicas] == [(ends.address(), {"guard": "ready"})]
 
 
-@pytest.mark.parametrize("address", ["localhost:5570", "tcp://localhost", "http://a:1", "tcp://:5570", ""])
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:5570", "tcp://localhost", "http://a:1", "tcp://:5570", "", "tcp://inference..svc:5570", "tcp://a:0"],
+)
 def test_an_address_that_is_none_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="ipc://PATH or tcp://HOST:PORT"):
+    with pytest.raises(ValueError, match="is no address of an inference process: it must"):
         InferenceClient((address,))
 
 
 class Names:
-    """A name service for `tcp://tier:1`: the places it knows, or none when it fails."""
+    """A name service for `tcp://tier:1`: the places it knows, or none when it fails, or no answer at all."""
 
     def __init__(self, *places: str) -> None:
-        self.places: tuple[str, ...] | None = places
+        self.places = places
+        self.trouble: Exception | None = None
+        self.silent = False
         self.questions = 0
 
     async def look_up(self, name: str, port: int) -> tuple[str, ...]:
         assert (name, port) == ("tier", 1)
         self.questions += 1
-        if self.places is None:
-            raise OSError("no name service")
+        if self.trouble is not None:
+            raise self.trouble
+        if self.silent:
+            await asyncio.Event().wait()
         return self.places
 
 
@@ -335,7 +370,7 @@ async def test_a_name_stands_for_all_its_addresses_as_they_come_and_go(
     await asker.until_ready(2)
     names.places = (ends.address("b"), ends.address("c"))
     addresses = {ends.address("b"), ends.address("c")}
-    await until(lambda: {replica.address for replica in asker.client.state().replicas if replica.alive} == addresses)
+    await until(lambda: {replica.address for replica in asker.client.figures().replicas if replica.alive} == addresses)
     for engine in engines.values():
         engine.seen.clear()
     for _ in range(20):
@@ -352,24 +387,75 @@ async def test_a_replica_that_leaves_answers_what_it_has(ends: Ends, monkeypatch
     asked = asker.begin()
     await until(lambda: engine.jobs)
     names.places = ()
-    await until(lambda: asker.client.state().ready == {"guard": 0})
+    await until(lambda: asker.client.figures().ready == {"guard": 0})
     assert (await asker.ask()).status is Status.UNAVAILABLE
     engine.jobs[0].finish(VERDICT)
     assert (await asked).status is Status.OK
-    await until(lambda: not asker.client.state().replicas)
+    await until(lambda: not asker.client.figures().replicas)
 
 
+@pytest.mark.parametrize("trouble", [OSError("no name service"), ValueError("a bug")])
 async def test_when_names_cannot_be_looked_up_the_last_answer_holds(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: Exception
 ) -> None:
-    await ends.serve(InstantEngine())
+    goes, stays = InstantEngine(), InstantEngine()
+    await ends.serve(goes)
     names = Names(ends.address())
     monkeypatch.setattr(client_module, "look_up", names.look_up)
     asker = ends.connect(addresses=("tcp://tier:1",), lookup_s=0.02)
     await asker.until_ready(1)
-    names.places = None
-    await until(lambda: asker.client.state().lookup_failures >= 2)
+    names.trouble = trouble
+    await until(lambda: asker.client.figures().lookup_failures >= 5)
     assert (await asker.ask()).status is Status.OK
+    assert len([line for line in caplog.messages if str(trouble) in line]) <= 1
+    # Whatever it was, it is asked again.
+    await ends.serve(stays, "b")
+    names.trouble, names.places = None, (ends.address("b"),)
+    await until(lambda: [replica.address for replica in asker.client.figures().replicas] == [ends.address("b")])
+    await asker.until_ready(1)
+    assert (await asker.ask()).status is Status.OK
+    assert (bool(goes.seen), bool(stays.seen)) == (True, True)
+
+
+async def test_a_name_service_that_says_nothing_is_asked_once_at_a_time(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = Names(ends.address())
+    names.silent = True
+    monkeypatch.setattr(client_module, "look_up", names.look_up)
+    asker = ends.connect(addresses=("tcp://tier:1",), lookup_s=0.02, lookup_timeout_s=0.02)
+    await until(lambda: asker.client.figures().lookup_failures >= 3)
+    assert names.questions == 1
+    assert caplog.text.count("looking up tier: no answer within 0.02 s") == 1
+    await asker.client.close()
+
+
+@pytest.mark.parametrize("name", ["inference..svc", "a" * 64 + ".svc"])
+async def test_a_name_that_cannot_be_asked_for_is_an_error_like_any_other(name: str) -> None:
+    with pytest.raises(OSError, match="is no name of a host"):
+        await look_up(name, 5570)
+
+
+async def test_a_replica_that_comes_back_while_it_leaves_gets_calls_again(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ParkedEngine()
+    await ends.serve(engine)
+    names = Names(ends.address())
+    monkeypatch.setattr(client_module, "look_up", names.look_up)
+    # No news of its health in between that would do it.
+    asker = ends.connect(addresses=("tcp://tier:1",), lookup_s=0.02)
+    leaving = asker.begin()
+    await until(lambda: engine.jobs)
+    names.places = ()
+    await until(lambda: asker.client.figures().ready == {"guard": 0})
+    names.places = (ends.address(),)
+    await until(lambda: asker.client.figures().ready == {"guard": 1})
+    second = asker.begin()
+    await until(lambda: len(engine.jobs) == 2)
+    for job in engine.jobs:
+        job.finish(VERDICT)
+    assert [(await leaving).status, (await second).status] == [Status.OK, Status.OK]
 
 
 async def test_a_real_name_is_looked_up(ends: Ends) -> None:

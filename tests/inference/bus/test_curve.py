@@ -76,8 +76,10 @@ async def test_sockets_in_the_file_system_need_no_keys(ends: Ends) -> None:
         replace(SERVER, secret_key="~" * 40),
         replace(SERVER, public_key=STRANGER.public_key),
         replace(SERVER, client_public_keys=("\u00e4" * 40,)),
+        replace(SERVER, client_public_keys=("#" * 40,)),
+        replace(SERVER, secret_key="#" * 40),
     ],
-    ids=["short", "not z85", "another pair", "not ascii"],
+    ids=["short", "not z85", "another pair", "not ascii", "too much for 32 bytes", "secret too much"],
 )
 async def test_keys_that_are_none_are_refused_by_the_server(folder: Path, curve: CurvePlan) -> None:
     server = InferenceServer({"guard": EngineSlot(InstantEngine)}, ANYWHERE, curve)
@@ -87,6 +89,10 @@ async def test_keys_that_are_none_are_refused_by_the_server(folder: Path, curve:
 
 
 async def test_keys_that_are_none_are_refused_by_the_client() -> None:
-    for curve in (replace(CALLER, secret_key="x"), replace(CALLER, server_public_key=None)):
+    for curve in (
+        replace(CALLER, secret_key="x"),
+        replace(CALLER, server_public_key=None),
+        replace(CALLER, secret_key="#" * 40),
+    ):
         with pytest.raises(ValueError, match="key"):
             InferenceClient(("tcp://127.0.0.1:1",), curve)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from plano.inference.wheel import DeadlineWheel
 from tests.inference.bus.ends import until
 
@@ -52,3 +54,19 @@ async def test_a_closed_wheel_turns_no_more() -> None:
     wheel.close()
     await asyncio.sleep(0.02)
     assert not expired
+
+
+async def test_an_item_whose_end_fails_does_not_keep_the_others_of_its_slot(caplog: pytest.LogCaptureFixture) -> None:
+    expired: list[int] = []
+
+    def expire(item: int) -> None:
+        if item == 0:
+            raise RuntimeError("a bug")
+        expired.append(item)
+
+    wheel: DeadlineWheel[int] = DeadlineWheel(asyncio.get_running_loop(), expire)
+    now_s = time.monotonic()
+    assert len({wheel.add(item, now_s + 0.01, now_s) for item in range(3)}) == 1
+    await until(lambda: len(expired) == 2)
+    assert expired == [1, 2]
+    assert "a bug" in caplog.text

@@ -77,8 +77,7 @@ def test_an_attack_inside_a_long_letter_is_noticed_wherever_it_stands(guard: Emb
 
 def test_an_attack_at_the_end_of_a_very_long_text_is_noticed(guard: EmbeddedGuard) -> None:
     filler = LETTER * (MAX_CHARS // len(LETTER) + 50)
-    assert not guard.judge([filler]).flagged
-    assert guard.judge([filler + ATTACKS[0]]).flagged
+    assert guard.score(filler) < guard.flag <= guard.score(filler + ATTACKS[0])
 
 
 @pytest.mark.parametrize(
@@ -169,3 +168,10 @@ def test_foreign_weights_are_refused(tmp_path: Path) -> None:
     np.savez(missing, **tables)
     with pytest.raises(GuardWeightsError, match="words"):
         EmbeddedGuard(missing)
+
+
+def test_a_text_whose_middle_is_not_read_is_worth_a_note() -> None:
+    guard = EmbeddedGuard()
+    tale = "The fox went on over the snowy hills and came to a small village by the river. "
+    assert not guard.judge((tale,)).flagged
+    assert guard.judge((tale * (MAX_CHARS // len(tale) + 2),)).flagged

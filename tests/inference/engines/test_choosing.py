@@ -14,7 +14,9 @@ from tests.inference.engines.plans import make_provider, plan_for
 
 
 def choice(role: RoleName, plan: ClusterPlan, *, gpu: bool = False) -> str:
-    return str(choose_engine(role, plan, lambda: gpu))
+    """The choice in a line: `guard: embedded`, `orchestrator: vllm katanemo/Plano-Orchestrator-4B`."""
+    chosen = choose_engine(role, plan, lambda: gpu)
+    return f"{chosen.role}: {chosen.engine} {chosen.model}".rstrip()
 
 
 def refusal(role: RoleName, plan: ClusterPlan, *, gpu: bool = False) -> str:

@@ -29,6 +29,7 @@ class VllmEngine(Engine):
     through once before that is fast (`warm_up`); both run on the model's loop."""
 
     name = "vllm"
+    exclusive_start = True  # vLLM measures what is free of the GPU while it starts
     runner: ClassVar[Runner] = "generate"
 
     def __init__(self, plan: RolePlan) -> None:
@@ -82,8 +83,6 @@ class VllmEngine(Engine):
         runtime, self._runtime = self._runtime, None
         why = runtime.failure if runtime is not None and runtime.failure is not None else "the engine is being closed"
         for job in tuple(self._open):
-            if job.on_cancel is not None:
-                job.on_cancel()
             self._settle(job, Status.UNAVAILABLE, why)
         if runtime is not None:
             await runtime.release()
