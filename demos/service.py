@@ -6,6 +6,8 @@ A service is an aiohttp application; `serve` runs it until SIGTERM, or until who
 from __future__ import annotations
 
 import argparse
+import os
+import select
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,8 @@ from demos.lifeline import end_with_parent
 
 Json = dict[str, Any]
 
+NAME_VARIABLE = "PLANO_DEMO_NAME"
+MAX_LINE_BYTES = select.PIPE_BUF - 1
 MODEL_TIMEOUT_S = 60.0
 MAX_BODY_BYTES = 8 * 1024 * 1024
 # What makes one trace of a request and of the calls that it leads to.
@@ -46,7 +50,10 @@ def serve(make_app: Callable[[str], web.Application]) -> None:
 
 def report(text: str) -> None:
     """Say what happens; the example shows it beside the name of the service."""
-    print(text, flush=True)
+    name = os.environ.get(NAME_VARIABLE)
+    line = f"{name}\t{text}" if name else text
+    # All services of an example write into one pipe, which keeps their lines in order and, up to a length, whole.
+    os.write(1, line.replace("\n", "\\n").encode()[:MAX_LINE_BYTES] + b"\n")
 
 
 def find_question(messages: list[Json]) -> str:

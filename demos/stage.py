@@ -25,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from demos.service import NAME_VARIABLE
+
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
@@ -78,8 +80,9 @@ class Stage:
         self.ports: dict[str, int] = {}
         self.info: dict[str, Any] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._processes: list[tuple[str, subprocess.Popen[str]]] = []
-        self._readers: list[threading.Thread] = []
+        self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._reader: threading.Thread | None = None
+        self._pipe = -1  # the end that the services write to
         self._lines: list[Line] = []
         self._lock = threading.Lock()
         self._width = max(len(service.name) for service in wanted.services)
@@ -143,10 +146,13 @@ class Stage:
                     process.wait()
             if process.stdin is not None:
                 process.stdin.close()
-        for reader in self._readers:
-            reader.join(STOP_TIMEOUT_S)
         self._processes.clear()
-        self._readers.clear()
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        if self._reader is not None:
+            self._reader.join(STOP_TIMEOUT_S)
+            self._reader = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -156,19 +162,22 @@ class Stage:
     def _start(self) -> None:
         self.ports = choose_ports(self._wanted.ports, free=self._free_ports)
         self._folder = tempfile.TemporaryDirectory(prefix="plano-demo-")
-        provider = ("plano.demo.provider", "--chunk-delay-ms", "15", "--exit-with-parent")
-        self._start_service(PROVIDER, provider, quiet=True)
+        self._open_pipe()
+        self._start_service(PROVIDER, ("plano.demo.provider", "--chunk-delay-ms", "15", "--exit-with-parent"))
         for service in self._wanted.services:
             arguments = [argument.format_map(self.ports) for argument in service.arguments]
             self._start_service(service.name, (service.module, *arguments))
         self._start_cluster(Path(self._folder.name))
 
-    def _start_service(self, name: str, command: Sequence[str], *, quiet: bool = False) -> None:
+    def _open_pipe(self) -> None:
+        # One for all: what a service says after another one is read after it, too.
+        reading, self._pipe = os.pipe()
+        self._reader = threading.Thread(target=self._relay, args=(reading,), name="lines of services")
+        self._reader.start()
+
+    def _start_service(self, name: str, command: Sequence[str]) -> None:
         module, *arguments = command
-        process = self._spawn(name, ["-m", module, "--port", str(self.ports[name]), *arguments], stdout=subprocess.PIPE)
-        reader = threading.Thread(target=self._relay, args=(name, process, quiet), name=f"lines of {name}")
-        reader.start()
-        self._readers.append(reader)
+        self._spawn(name, ["-m", module, "--port", str(self.ports[name]), *arguments], self._pipe)
         try:
             self._await(name, lambda: is_taken(self.ports[name]))
         except StageError as error:
@@ -186,7 +195,7 @@ class Stage:
                     *("-m", "demos.lifeline", "plano.cli.main", "start", str(path), "--workers", "1"),
                     *("--admin", "127.0.0.1:0", "--run-dir", str(folder / "run")),
                 ],
-                stdout=log,
+                log.fileno(),
             )
         info = folder / "run" / "cluster.json"
         try:
@@ -197,23 +206,20 @@ class Stage:
             raise kind(f"{error}; it said:\n{said}") from error
         self.info = json.loads(info.read_text(encoding="utf-8"))
 
-    def _spawn(self, name: str, arguments: list[str], stdout: Any) -> subprocess.Popen[str]:
+    def _spawn(self, name: str, arguments: list[str], output: int) -> None:
         # The examples show the models that come with the package; they are not to wait for the download of others
         # because the machine has a GPU.
         searched = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": searched, "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": ""},
+            env={**os.environ, "PYTHONPATH": searched, NAME_VARIABLE: name, "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.PIPE,
-            stdout=stdout,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
+            stdout=subprocess.DEVNULL if name == PROVIDER else output,
+            stderr=output,
             process_group=0,  # Ctrl-C is for us alone: we end them, in order
         )
         self._processes.append((name, process))
-        return process
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
         """Wait until `ready` holds. Raises StageError when the process ends before, or does not get there in time."""
@@ -227,17 +233,17 @@ class Stage:
             time.sleep(POLL_S)
         raise StageError(f"{name} ended with status {process.returncode} instead of starting")
 
-    def _relay(self, name: str, process: subprocess.Popen[str], quiet: bool) -> None:
-        """Print what a service says, and keep it. Runs in a thread of its own until the service ends."""
-        assert process.stdout is not None
-        for text in process.stdout:
-            if quiet:
-                continue
-            with self._lock:
-                if len(self._lines) < MAX_LINES:
-                    self._lines.append(Line(name, text.rstrip()))
-                print(f"   {name:>{self._width}} | {text.rstrip()}", flush=True)
-        process.stdout.close()
+    def _relay(self, reading: int) -> None:
+        """Print what the services say, and keep it. Runs in a thread of its own until the last of them has ended."""
+        with open(reading, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                name, tab, text = line.rstrip().partition("\t")
+                if not tab or len(name) > self._width:
+                    name, text = "", line.rstrip()  # not what a service reports: an error, most likely
+                with self._lock:
+                    if len(self._lines) < MAX_LINES:
+                        self._lines.append(Line(name, text))
+                    print(f"   {name:>{self._width}} | {text}", flush=True)
 
 
 def choose_ports(defaults: Mapping[str, int], *, free: bool) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 from tests.demos.runs import ROOT, DemoRun
@@ -52,8 +53,12 @@ def test_a_port_that_is_none_is_refused() -> None:
     assert "PLANO_DEMO_PORT_MODELS=http is not a port" in run.output
 
 
-def test_an_example_that_is_killed_leaves_nothing_behind() -> None:
-    with DemoRun("guardrails", "--free-ports") as run:
+def test_an_example_that_is_killed_leaves_no_process_behind() -> None:
+    # Its folder of temporary files is the one thing that stays: here in one that the test removes.
+    with (
+        tempfile.TemporaryDirectory(prefix="plano-kill-") as folder,
+        DemoRun("guardrails", "--free-ports", env={"TMPDIR": folder}) as run,
+    ):
         run.wait_for("1. ")  # everything is up
         assert len(run.find_processes()) > 5
         run.kill()
