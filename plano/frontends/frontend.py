@@ -13,8 +13,9 @@ from plano.frontends.exchange import Exchange
 from plano.frontends.handshakes import HANDSHAKE_S, refuse_handshakes
 from plano.frontends.listener import DRAIN_GRACE_S, Listener
 from plano.frontends.model import ModelListener
-from plano.frontends.recorder import Recorder
+from plano.frontends.recorder import Gauges, Recorder
 from plano.inference.client import InferenceClient
+from plano.telemetry.record import InferenceView
 from plano.upstreams.attempts import RetryBudget
 from plano.upstreams.candidate import Candidates
 
@@ -76,11 +77,21 @@ class Frontend:
         await asyncio.sleep(0)  # let connections that were cut write their records
         self.recorder.close()
 
-    def gauges(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Requests in flight and client connections, by listener."""
+    def gauges(self) -> Gauges:
+        """Requests in flight and client connections by listener, the inference processes as seen from here."""
+        seen = self.inference.figures()
         return (
             {listener.name: listener.in_flight for listener in self.listeners},
             {listener.name: len(listener.connections) for listener in self.listeners},
+            InferenceView(
+                len(self.plan.inference.addresses),
+                len(seen.replicas),
+                seen.alive,
+                seen.moved,
+                seen.late,
+                seen.faults,
+                seen.lookup_failures,
+            ),
         )
 
     async def _stop_accepting(self) -> None:

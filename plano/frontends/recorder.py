@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 import zmq
 
-from plano.telemetry.record import WIRE_VERSION
+from plano.telemetry.record import WIRE_VERSION, InferenceView
 
 if TYPE_CHECKING:
     from plano.frontends.request import Request
@@ -28,11 +28,14 @@ QUIET_FLUSHES: Final = 20
 # Messages that may wait for a telemetry worker that is away; at 200 records each some 30 MB.
 QUEUED_BATCHES: Final = 500
 
+# What a frontend says of itself at the moment: the gauges of `telemetry.record.FrontendState`, in its order.
+Gauges = tuple[dict[str, int], dict[str, int], InferenceView]
+
 
 class Recorder:
     """See the module. `unix_offset_s` turns monotonic times into Unix times (renewed with every flush)."""
 
-    def __init__(self, index: int, address: str, gauges: Callable[[], tuple[dict[str, int], dict[str, int]]]) -> None:
+    def __init__(self, index: int, address: str, gauges: Callable[[], Gauges]) -> None:
         self._index = index
         self._gauges = gauges
         self._records: list[tuple[Any, ...]] = []
@@ -122,8 +125,8 @@ class Recorder:
     def _send(self) -> None:
         records = self._records
         self._records = []
-        in_flight, connections = self._gauges()
-        state = (self._index, os.getpid(), in_flight, connections, self._dropped, self._lag_s)
+        in_flight, connections, inference = self._gauges()
+        state = (self._index, os.getpid(), in_flight, connections, self._dropped, self._lag_s, inference)
         try:
             self._socket.send(self._pack((WIRE_VERSION, state, records)), zmq.DONTWAIT)
         except zmq.Again:

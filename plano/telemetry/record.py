@@ -80,8 +80,23 @@ class Record(NamedTuple):
     judgement: Judgement | None = None
 
 
+class InferenceView(NamedTuple):
+    """The inference processes as a frontend sees them. `addresses` are those it was given (0: it asks none), `replicas`
+    what they stand for, `alive` those of them that answer. Totals from its start: calls `moved` to a second replica,
+    answers that came too `late`, replies that were no messages (`faults`), names that could not be looked up."""
+
+    addresses: int
+    replicas: int
+    alive: int
+    moved: int
+    late: int
+    faults: int
+    lookup_failures: int
+
+
 class FrontendState(NamedTuple):
-    """What a frontend says about itself with every batch. Totals count from its start; `in_flight` is by listener."""
+    """What a frontend says about itself with every batch. Totals count from its start; `in_flight` is by listener.
+    `inference` is None while it is not known."""
 
     frontend: int
     pid: int
@@ -89,6 +104,7 @@ class FrontendState(NamedTuple):
     connections: dict[str, int]
     dropped_records_total: int
     loop_lag_s: float
+    inference: InferenceView | None = None
 
 
 class Batch(NamedTuple):
