@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.compiled
 VLLM := $(VENV)/.vllm
-HOT := hatch_build.py $(wildcard plano/dialects/*.py plano/frontends/*.py plano/upstreams/*.py)
+HOT := hatch_build.py $(wildcard plano/dialects/*.py plano/dialects/identity/*.py plano/frontends/*.py \
+	plano/inference/*.py plano/inference/engines/job.py plano/upstreams/*.py)
 TESTS ?= tests
 DATA ?= ../shared/data/tlm-train
 BENCH ?= --write docs/performance.md

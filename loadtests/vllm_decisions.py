@@ -1,8 +1,8 @@
 """How many decisions an orchestrator on vLLM makes, and how long they take.
 
-    python loadtests/vllm_decisions.py --dummy qwen3-4b            on a GPU: the shape of a 4B Qwen3, made-up weights
-    python loadtests/vllm_decisions.py --dummy tiny                on a CPU build of vLLM: does it run at all
-    python loadtests/vllm_decisions.py --model katanemo/Plano-Orchestrator-4B
+    python -m loadtests.vllm_decisions --dummy qwen3-4b            on a GPU: the shape of a 4B Qwen3, made-up weights
+    python -m loadtests.vllm_decisions --dummy tiny                on a CPU build of vLLM: does it run at all
+    python -m loadtests.vllm_decisions --model katanemo/Plano-Orchestrator-4B
 
 Every decision is about a conversation of its own, among the same routes: what the prefix cache can share is their text.
 `--concurrency` callers ask one after the other for `--seconds`. Made-up weights choose at random among what the grammar

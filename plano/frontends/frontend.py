@@ -20,6 +20,7 @@ from plano.frontends.model import ModelListener
 from plano.frontends.recorder import Gauges, Recorder
 from plano.frontends.tls import RENEWAL_LOOK_S, Terminator
 from plano.inference.client import InferenceClient
+from plano.telemetry.record import InferenceView
 from plano.upstreams.attempts import RetryBudget
 from plano.upstreams.candidate import Candidates
 
@@ -108,7 +109,9 @@ class Frontend:
         self.recorder.close()
 
     def gauges(self) -> Gauges:
-        """Requests in flight and client connections by listener, open circuits, certificates by listener."""
+        """Requests in flight and client connections by listener, open circuits, certificates by listener, the inference
+        processes as seen from here."""
+        seen = self.inference.figures()
         return (
             {listener.name: listener.in_flight for listener in self.listeners},
             {listener.name: len(listener.connections) for listener in self.listeners},
@@ -118,6 +121,15 @@ class Frontend:
                 for listener in self.listeners
                 if listener.tls is not None
             },
+            InferenceView(
+                len(self.plan.inference.addresses),
+                len(seen.replicas),
+                seen.alive,
+                seen.moved,
+                seen.late,
+                seen.faults,
+                seen.lookup_failures,
+            ),
         )
 
     def _is_busy(self) -> bool:

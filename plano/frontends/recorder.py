@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 import zmq
 
-from plano.telemetry.record import WIRE_VERSION
+from plano.telemetry.record import WIRE_VERSION, InferenceView
 
 if TYPE_CHECKING:
     from plano.frontends.request import Request
@@ -29,7 +29,7 @@ QUIET_FLUSHES: Final = 20
 QUEUED_BATCHES: Final = 500
 
 # What a frontend says of itself at the moment: the gauges of `telemetry.record.FrontendState`, in its order.
-Gauges = tuple[dict[str, int], dict[str, int], list[tuple[str, str]], dict[str, tuple[float, bool]]]
+Gauges = tuple[dict[str, int], dict[str, int], list[tuple[str, str]], dict[str, tuple[float, bool]], InferenceView]
 
 
 class Recorder:
@@ -125,7 +125,7 @@ class Recorder:
     def _send(self) -> None:
         records = self._records
         self._records = []
-        in_flight, connections, circuits, certificates = self._gauges()
+        in_flight, connections, circuits, certificates, inference = self._gauges()
         state = (
             self._index,
             os.getpid(),
@@ -135,6 +135,7 @@ class Recorder:
             self._lag_s,
             circuits,
             certificates,
+            inference,
         )
         try:
             self._socket.send(self._pack((WIRE_VERSION, state, records)), zmq.DONTWAIT)

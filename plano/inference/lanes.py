@@ -67,7 +67,8 @@ class Lane:
     """The calls of one role, in the order in which they came.
 
     `answer` is told of each ticket's end, with the microseconds it waited and was worked on; `dispatch_soon` asks for
-    a `dispatch` later in this turn of the event loop, so that calls that can start together are handed over together.
+    a `dispatch` later in this turn of the event loop, so that calls that can start together are handed over together;
+    `state_changed` is told whenever `state` is another.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Lane:
         clock: Callable[[], float],
         answer: Callable[[Ticket, Status, int, int, Any], None],
         dispatch_soon: Callable[[Lane], None],
+        state_changed: Callable[[], None] | None = None,
     ) -> None:
         self.role = role
         self.waiting: OrderedDict[Ticket, None] = OrderedDict()
@@ -97,6 +99,7 @@ class Lane:
         self._clock = clock
         self._answer = answer
         self._dispatch_soon = dispatch_soon
+        self._state_changed = state_changed
         self._counts = [0] * len(Status)  # by status; a list, as an enum's hash is slow
         self._queue_s = Histogram()
         self._compute_s = Histogram()
@@ -104,10 +107,13 @@ class Lane:
     def set_state(self, state: str, cause: str = "") -> None:
         if self.state == DRAINING:  # for good
             return
-        if self.state != state:
+        changed = self.state != state
+        if changed:
             self.state_since_s = self._clock()
         self.state = state
         self.cause = cause
+        if changed and self._state_changed is not None:
+            self._state_changed()
 
     def open(self, engine: Engine) -> None:
         """The engine has started: calls may come."""

@@ -28,9 +28,11 @@ from plano.inference.sockets import NOBLOCK, NOBLOCK_MORE, Monitor, Reader, is_r
 from plano.inference.wheel import DeadlineWheel
 from plano.inference.wire import (
     PEER_SILENCE_S,
+    UNASKED,
     Call,
     Cancel,
     Malformed,
+    RoleHealth,
     Status,
     pack_answer,
     pack_health,
@@ -89,7 +91,9 @@ class InferenceServer:
         self._policy = policy
         self._peer_silence_s = peer_silence_s
         self._lanes = {
-            role: Lane(role, slot.queue, slot.concurrency, time.monotonic, self._answer, self._dispatch_soon)
+            role: Lane(
+                role, slot.queue, slot.concurrency, time.monotonic, self._answer, self._dispatch_soon, self._tell_health
+            )
             for role, slot in self._slots.items()
         }
         self._peers: dict[bytes, Peer] = {}
@@ -253,8 +257,19 @@ class InferenceServer:
             if ticket is not None:
                 ticket.cancel(Status.CANCELLED)
         else:
-            health = {role: lane.health() for role, lane in self._lanes.items()}
-            self._send_frame(peer, pack_health(message.id, health))
+            self._send_frame(peer, pack_health(message.id, self._health()))
+
+    def _health(self) -> dict[str, RoleHealth]:
+        return {role: lane.health() for role, lane in self._lanes.items()}
+
+    def _tell_health(self) -> None:
+        """A role's state has changed: callers are told at once, not when they ask the next time, for until then they
+        would do without a role that is there, or wait for one that is not."""
+        if self._closed:
+            return
+        frame = pack_health(UNASKED, self._health())
+        for peer in list(self._peers.values()):
+            self._send_frame(peer, frame)
 
     def _take_call(self, peer: Peer, call: Call, now_s: float) -> None:
         lane = self._lanes.get(call.role)

@@ -7,8 +7,8 @@
     health   [version, HEALTH, id, {role: [state, engine, model, waiting, running]}]
 
 `id` is an unsigned integer of the caller's choice, not 0, unique among its unanswered messages; an answer with id 0 is
-to a frame whose id could not be read. A cancelled call is not answered. `deadline_ms` is what is left of the caller's
-time when it sends; clocks are never compared. `traceparent` is W3C's header value as bytes, empty when there is none.
+to a frame whose id could not be read, and health with id 0 is told unasked, when a role's state changes. A cancelled
+call is not answered. `deadline_ms` is what is left of the caller's time when it sends; clocks are never compared. `traceparent` is W3C's header value as bytes, empty when there is none.
 `body` is what `plano.inference.calls` packs, or, with any status but OK, a message for the log. A caller probes while
 it has calls under way: one that says nothing for `PEER_SILENCE_S` is taken for gone, and its calls are cancelled.
 
@@ -28,6 +28,7 @@ MAX_FRAME_BYTES: Final = 8 * 1024 * 1024  # of one message; what is larger is an
 MAX_DEADLINE_MS: Final = 600_000
 MAX_DEPTH: Final = 100  # of maps and lists in a body: whatever walks one may do so by recursion
 MAX_ID: Final = 2**64 - 1
+UNASKED: Final = 0  # the id of health that nobody has asked for
 MAX_ROLE_CHARS: Final = 64
 MAX_TRACEPARENT_BYTES: Final = 128
 PEER_SILENCE_S: Final = 10.0

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from plano.telemetry.record import FrontendState
+from plano.telemetry.record import FrontendState, InferenceView
 
 SILENT_AFTER_S = 15.0
+INFERENCE_TOTALS = ("moved", "late", "faults", "lookup_failures")
 
 
 @dataclass(slots=True)
 class _Reported:
-    """The last state of a frontend and when it came. `dropped_before` counts the frontends that had its index."""
+    """The last state of a frontend and when it came. `dropped_before` and `inference_before` are the totals of the
+    processes that had its index."""
 
     state: FrontendState
     seen: float
     dropped_before: int
+    inference_before: dict[str, int]
 
 
 class ClusterPicture:
@@ -39,15 +42,17 @@ class ClusterPicture:
 
     def report(self, fields: Any, now: float) -> None:
         """A frontend's state, off the wire. Raises ValueError or TypeError when it is none."""
-        state = FrontendState(*fields)
-        _check_state(state)
+        state = _read_state(fields)
         before = self._reported.get(state.frontend)
         dropped_before = 0
+        inference_before = dict.fromkeys(INFERENCE_TOTALS, 0)
         if before is not None:
             dropped_before = before.dropped_before
+            inference_before = before.inference_before
             if before.state.pid != state.pid:
                 dropped_before += before.state.dropped_records_total
-        self._reported[state.frontend] = _Reported(state, now, dropped_before)
+                inference_before = _add_totals(inference_before, before.state.inference)
+        self._reported[state.frontend] = _Reported(state, now, dropped_before, inference_before)
 
     def live_frontends(self, now: float) -> list[FrontendState]:
         """The frontends whose numbers still stand, in order.
@@ -70,6 +75,14 @@ class ClusterPicture:
             for index, reported in sorted(self._reported.items())
         }
 
+    def inference_totals(self) -> dict[str, dict[int, int]]:
+        """The totals of `InferenceView` by name and frontend index, over all processes that had it."""
+        totals: dict[str, dict[int, int]] = {name: {} for name in INFERENCE_TOTALS}
+        for index, reported in sorted(self._reported.items()):
+            for name, total in _add_totals(reported.inference_before, reported.state.inference).items():
+                totals[name][index] = total
+        return totals
+
     def not_ready(self) -> list[dict[str, Any]]:
         """What the cluster cannot take requests without, now, and why: its frontends; without any, inference. Beside
         frontends inference is waited for only once, for they serve without it when it is lost."""
@@ -85,7 +98,8 @@ class ClusterPicture:
         ]
 
     def degraded(self) -> list[dict[str, Any]]:
-        """What requests are served without, now: children, and models of an inference process that have failed."""
+        """What requests are served without, now: children, models of an inference process that have failed, and
+        inference processes, wherever they run, when none of them answers a frontend."""
         lost = [
             {"child": child["name"], "state": child["state"]}
             for child in self.children
@@ -99,11 +113,41 @@ class ClusterPicture:
                     for name, role in roles.items()
                     if role["state"] != "ready"
                 ]
+        cut_off = self._cut_off()
+        if cut_off and not lost:  # else it is told already why
+            lost.append({"child": "inference", "state": "unreachable", "frontends": cut_off})
         return lost
+
+    def _cut_off(self) -> list[int]:
+        """The living frontends that no inference process answers."""
+        return [
+            index
+            for index, reported in sorted(self._reported.items())
+            if self._pids.get(index) == reported.state.pid
+            and reported.state.inference is not None
+            and reported.state.inference.addresses
+            and not reported.state.inference.alive
+        ]
 
     def is_ready(self) -> bool:
         """Whether everything that `not_ready` speaks of is there and the cluster means to go on."""
         return bool(self.children) and not self.is_draining and not self.not_ready()
+
+
+def _add_totals(before: dict[str, int], view: InferenceView | None) -> dict[str, int]:
+    return before if view is None else {name: total + getattr(view, name) for name, total in before.items()}
+
+
+def _read_state(fields: Any) -> FrontendState:
+    """Fields that are not known here are those of a newer frontend. Raises ValueError or TypeError."""
+    state = FrontendState(*fields[: len(FrontendState._fields)])
+    _check_state(state)
+    if state.inference is None:
+        return state
+    view = InferenceView(*state.inference[: len(InferenceView._fields)])
+    if not all(type(count) is int and count >= 0 for count in view):
+        raise ValueError("what a frontend says of inference are counts")
+    return state._replace(inference=view)
 
 
 def _check_state(state: FrontendState) -> None:

@@ -38,6 +38,7 @@ class Scrape(Collector):
         self._children = list(cluster.children)
         self._frontends = cluster.live_frontends(now)
         self._dropped = cluster.dropped_records()
+        self._inference_totals = cluster.inference_totals()
         self._malformed = malformed
         self._version = version
         self._inference = inference.copy() if inference is not None else InferenceNumbers()
@@ -64,6 +65,7 @@ class Scrape(Collector):
         yield _counter(names.DEGRADED, requests.degraded)
         yield _counter(names.HTTP_ERRORS, requests.errors)
         yield from self._inference_families()
+        yield from self._replica_families()
         yield from self._process_families()
 
     def _request_families(self) -> Iterator[Metric]:
@@ -113,6 +115,24 @@ class Scrape(Collector):
         for name, by_role in sorted(gauges.items()):
             if name not in numbers.engine_counters:  # one family is one kind
                 yield _gauge(_engine_metric(name), by_role)
+
+    def _replica_families(self) -> Iterator[Metric]:
+        """The inference processes as the frontends see them."""
+        views = [(str(state.frontend), state.inference) for state in self._frontends]
+        known: dict[tuple[str, ...], float] = {}
+        known |= {(frontend,): view.replicas for frontend, view in views if view is not None}
+        yield _gauge(names.INFERENCE_REPLICAS, known)
+        alive: dict[tuple[str, ...], float] = {}
+        alive |= {(frontend,): view.alive for frontend, view in views if view is not None}
+        yield _gauge(names.INFERENCE_REPLICAS_ALIVE, alive)
+        totals = {
+            name: {(str(index),): n for index, n in by_frontend.items()}
+            for name, by_frontend in self._inference_totals.items()
+        }
+        yield _counter(names.INFERENCE_MOVED, totals["moved"])
+        yield _counter(names.INFERENCE_LATE, totals["late"])
+        yield _counter(names.INFERENCE_FAULTS, totals["faults"])
+        yield _counter(names.INFERENCE_LOOKUP_FAILURES, totals["lookup_failures"])
 
     def _process_families(self) -> Iterator[Metric]:
         yield _gauge(names.IN_FLIGHT, _sum_by_listener(state.in_flight for state in self._frontends))

@@ -116,6 +116,24 @@ INFERENCE_UNDELIVERED = MetricName("plano_inference_undelivered_answers", "Answe
 INFERENCE_MALFORMED = MetricName(
     "plano_inference_malformed_frames", "Frames that the inference process could not read, or not serve.", ("kind",)
 )
+INFERENCE_REPLICAS = MetricName(
+    "plano_inference_replicas", "Inference processes that a frontend knows of, wherever they run.", ("frontend",)
+)
+INFERENCE_REPLICAS_ALIVE = MetricName(
+    "plano_inference_replicas_alive", "Inference processes that answer a frontend.", ("frontend",)
+)
+INFERENCE_MOVED = MetricName(
+    "plano_inference_moved_calls", "Calls that a frontend took to a second inference process.", ("frontend",)
+)
+INFERENCE_LATE = MetricName(
+    "plano_inference_late_answers", "Answers of inference processes that nobody waited for any more.", ("frontend",)
+)
+INFERENCE_FAULTS = MetricName(
+    "plano_inference_faulty_answers", "What inference processes sent and a frontend could not read.", ("frontend",)
+)
+INFERENCE_LOOKUP_FAILURES = MetricName(
+    "plano_inference_lookup_failures", "Names of inference processes that could not be looked up.", ("frontend",)
+)
 BUS_MALFORMED = MetricName("plano_bus_malformed", "Messages or records on the bus that could not be read.")
 BUILD_INFO = MetricName("plano_build_info", "Always 1.", ("version",))
 

@@ -81,10 +81,25 @@ class Record(NamedTuple):
     judgement: Judgement | None = None
 
 
+class InferenceView(NamedTuple):
+    """The inference processes as a frontend sees them. `addresses` are those it was given (0: it asks none), `replicas`
+    what they stand for, `alive` those of them that answer. Totals from its start: calls `moved` to a second replica,
+    answers that came too `late`, replies that were no messages (`faults`), names that could not be looked up."""
+
+    addresses: int
+    replicas: int
+    alive: int
+    moved: int
+    late: int
+    faults: int
+    lookup_failures: int
+
+
 class FrontendState(NamedTuple):
     """What a frontend says about itself with every batch. Totals count from its start; `in_flight` and `connections`
     are by listener. `open_circuits` are provider and model of the entries that are passed over. `certificates`, by
-    listener: the Unix time at which the one in use ends, and whether newer files had to be refused."""
+    listener: the Unix time at which the one in use ends, and whether newer files had to be refused. `inference` is
+    None while it is not known."""
 
     frontend: int
     pid: int
@@ -94,6 +109,7 @@ class FrontendState(NamedTuple):
     loop_lag_s: float
     open_circuits: Sequence[tuple[str, str]] = ()
     certificates: Mapping[str, tuple[float, bool]] = {}
+    inference: InferenceView | None = None
 
 
 class Batch(NamedTuple):

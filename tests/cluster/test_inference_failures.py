@@ -4,6 +4,7 @@ section 5): a request is answered whatever becomes of it, in time, and says what
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -179,9 +180,14 @@ async def test_elsewhere_and_gone_for_good_it_is_done_without(demo_provider: Dem
             for _ in range(10):
                 assert judged(await ask(cluster)) == (200, GENERAL, "orchestrator")
             assert time.monotonic() - began_s < 3 * DEADLINE_S
+            unreachable = {"child": "inference", "state": "unreachable", "frontends": [0]}
+            told = {"status": "ready", "degraded": [unreachable]}
+            await asyncio.to_thread(cluster.wait_until, lambda: json.loads(cluster.admin("/readyz")[1]) == told)
             assert cluster.admin("/readyz")[0] == 200
+            assert 'plano_inference_replicas_alive{frontend="0"} 0.0' in cluster.metrics()
             with InferenceNode(arguments=("--bind", node.address)):
                 await wait_until(cluster, 200, CODER, None)
+                await asyncio.to_thread(cluster.wait_until, lambda: "degraded" not in cluster.admin("/readyz")[1])
 
 
 async def test_of_two_replicas_one_may_go(demo_provider: DemoProcess) -> None:

@@ -9,7 +9,7 @@ import pytest
 from plano.telemetry.cluster import SILENT_AFTER_S, ClusterPicture
 from plano.telemetry.exposition import Scrape
 from plano.telemetry.metrics import RequestMetrics
-from plano.telemetry.record import FrontendState
+from plano.telemetry.record import FrontendState, InferenceView
 
 
 def child(role: str, index: int | None, pid: int | None, state: str = "ready", restarts: int = 0) -> dict[str, Any]:
@@ -83,6 +83,64 @@ def test_an_idle_frontend_keeps_its_gauges_while_the_supervisor_vouches_for_it()
     assert [state.pid for state in picture.live_frontends(SILENT_AFTER_S + 1)] == [100]
 
 
+def see(picture: ClusterPicture, frontend: int, pid: int, alive: int, moved: int = 0, addresses: int = 1) -> None:
+    view = InferenceView(addresses, 2, alive, moved, late=3, faults=1, lookup_failures=4)
+    picture.report(FrontendState(frontend, pid, {}, {}, 0, 0.0, [], {}, view), 0.0)
+
+
+def test_what_a_frontend_sees_of_inference_is_told_by_frontend() -> None:
+    picture = ClusterPicture()
+    see(picture, 0, 100, alive=2, moved=5)
+    see(picture, 1, 101, alive=1)
+    text = expose(picture)
+    assert 'plano_inference_replicas{frontend="0"} 2.0' in text
+    assert 'plano_inference_replicas_alive{frontend="1"} 1.0' in text
+    assert 'plano_inference_moved_calls_total{frontend="0"} 5.0' in text
+    assert 'plano_inference_late_answers_total{frontend="0"} 3.0' in text
+    assert 'plano_inference_faulty_answers_total{frontend="0"} 1.0' in text
+    assert 'plano_inference_lookup_failures_total{frontend="1"} 4.0' in text
+
+
+def test_the_totals_of_a_replaced_frontend_grow_on() -> None:
+    picture = ClusterPicture()
+    see(picture, 0, 100, alive=1, moved=5)
+    see(picture, 0, 100, alive=1, moved=7)
+    see(picture, 0, 200, alive=1, moved=1)
+    see(picture, 0, 200, alive=1, moved=2)
+    assert picture.inference_totals()["moved"] == {0: 9}
+    assert picture.inference_totals()["late"] == {0: 6}
+
+
+def test_inference_that_answers_no_frontend_is_missing_wherever_it_runs() -> None:
+    picture = ClusterPicture()
+    picture.update([child("frontend", 0, 1), child("frontend", 1, 2)], is_draining=False)
+    see(picture, 0, 1, alive=1)
+    see(picture, 1, 2, alive=0, addresses=0)
+    assert picture.degraded() == []
+    see(picture, 1, 2, alive=0)
+    assert picture.degraded() == [{"child": "inference", "state": "unreachable", "frontends": [1]}]
+    assert picture.is_ready()
+    picture.update([child("frontend", 0, 1), child("frontend", 1, 3)], is_draining=False)
+    assert picture.degraded() == []  # what a dead frontend saw is of no interest
+
+
+def test_inference_beside_the_frontends_is_missing_once() -> None:
+    picture = ClusterPicture()
+    stopped = {**child("inference", None, 9), "proven": True}
+    picture.update([child("frontend", 0, 1), stopped], is_draining=False)
+    see(picture, 0, 1, alive=0)
+    assert [missing["state"] for missing in picture.degraded()] == ["unreachable"]
+    picture.update([child("frontend", 0, 1), {**stopped, "state": "waiting"}], is_draining=False)
+    assert picture.degraded() == [{"child": "inference", "state": "waiting"}]
+
+
+def test_a_frontend_of_another_version_is_understood() -> None:
+    picture = ClusterPicture()
+    picture.report((0, 1, {}, {}, 0, 0.0), 0.0)
+    picture.report((1, 2, {}, {}, 0, 0.0, [], {}, (1, 2, 1, 0, 0, 0, 0, "newer"), "newer"), 0.0)
+    assert [state.inference for state in picture.live_frontends(0.0)] == [None, InferenceView(1, 2, 1, 0, 0, 0, 0)]
+
+
 def test_children_up_counts_by_role() -> None:
     picture = ClusterPicture()
     picture.update(
@@ -118,6 +176,8 @@ def test_ready_means_every_frontend_is_and_none_drains() -> None:
         (0, 1, {}, {}, 0, 0.0, [["openai"]]),
         (0, 1, {}, {}, 0, 0.0, [], {"llm": ["soon", False]}),
         (0, 1, {}, {}, 0, 0.0, [], {"llm": 5}),
+        (0, 1, {}, {}, 0, 0.0, [], {}, (1, 2)),
+        (0, 1, {}, {}, 0, 0.0, [], {}, (1, 2, -1, 0, 0, 0, 0)),
         5,
     ],
 )

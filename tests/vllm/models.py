@@ -95,7 +95,8 @@ def learn_by_heart(model: Qwen2ForCausalLM, samples: list[tuple[list[int], list[
         logits = model(input_ids=ids).logits[:, :-1].transpose(1, 2)
         losses = torch.nn.functional.cross_entropy(logits, labels[:, 1:], reduction="none")
         of_rows = losses.sum(1) / (labels[:, 1:] != -100).sum(1)
-        if float(of_rows[~undecided].detach().max()) < 0.03:
+        learnt = of_rows.detach()
+        if float(learnt[~undecided].max()) < 0.03 and float(learnt[undecided].mean()) < 0.05:
             return
         optimizer.zero_grad()
         of_rows.mean().backward()

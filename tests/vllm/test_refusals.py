@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from plano.config.plan import RolePlan
 from plano.inference.engines.engine import EngineError
 from plano.inference.engines.vllm import make_vllm_engine, presence, vllm_usable
 from plano.inference.engines.vllm.arguments import key_of
+from plano.inference.engines.vllm.lifeline import LastWords
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "vllm_installed", lambda: True)
-    monkeypatch.setattr(presence, "_is_cpu_build", lambda: False)
+    monkeypatch.setattr(presence, "is_cpu_build", lambda: False)
     for name in presence._HIDING_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
@@ -49,7 +51,7 @@ def test_a_gpu_is_seen_by_its_device_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_cpu_build_is_not_chosen_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / "kfd").touch()
-    monkeypatch.setattr(presence, "_is_cpu_build", lambda: True)
+    monkeypatch.setattr(presence, "is_cpu_build", lambda: True)
     assert not vllm_usable(tmp_path)
 
 
@@ -60,3 +62,15 @@ def test_roles_with_the_same_model_and_arguments_share_it() -> None:
     )
     assert key_of(first, "generate") != key_of(first, "pooling")
     assert key_of(first, "generate") != key_of(RolePlan(model="a/model"), "generate")
+
+
+def test_the_first_exception_that_an_engine_core_logs_is_its_cause(tmp_path: Path) -> None:
+    logger = logging.Logger("vllm")
+    logger.addHandler(LastWords(tmp_path / "last-words"))
+    logger.error("no exception")
+    for error in (MemoryError("no room for the model"), RuntimeError("see above")):
+        try:
+            raise error
+        except Exception:
+            logger.exception("failed")
+    assert (tmp_path / "last-words").read_text() == "MemoryError: no room for the model"

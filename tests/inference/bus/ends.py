@@ -20,7 +20,7 @@ from plano.inference.client import InferenceClient, Outcome, PendingCall, WatchP
 from plano.inference.engines.engine import Engine, EngineError, Job
 from plano.inference.keeper import KeeperPolicy
 from plano.inference.server import EngineSlot, InferenceServer
-from plano.inference.wire import Status
+from plano.inference.wire import UNASKED, Kind, Status
 
 PATIENCE_S = 20.0
 QUICK_POLICY = KeeperPolicy(check_s=0.02, restart_first_s=0.02, restart_max_s=0.1)
@@ -207,13 +207,19 @@ class RawCaller:
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.connect(address)
         self._ids = itertools.count(1)
+        self.told: list[dict[str, str]] = []
 
     async def send(self, *frames: bytes) -> None:
         await self.socket.send_multipart(frames)
 
     async def receive(self) -> list[Any]:
+        """The next message that is an answer to something; what is told unasked is kept in `told`."""
         async with asyncio.timeout(PATIENCE_S):
-            return list(msgpack.unpackb(await self.socket.recv()))
+            while True:
+                message = list(msgpack.unpackb(await self.socket.recv()))
+                if message[1:3] != [Kind.HEALTH, UNASKED]:
+                    return message
+                self.told.append({role: health[0] for role, health in message[3].items()})
 
     async def status_of(self, *frames: bytes) -> tuple[int, Status]:
         """The id and the status that come back for what is sent."""

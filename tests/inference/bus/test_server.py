@@ -309,6 +309,7 @@ async def test_while_the_engine_loads_its_role_is_unavailable(ends: Ends) -> Non
     await server.loaded()
     assert all_ready(server)
     assert await caller.status_of(call(2)) == (2, Status.OK)
+    assert caller.told == [{"guard": "ready"}], "callers need not ask to know that a role is there"
 
 
 async def test_an_engine_that_does_not_start_is_fatal_if_that_is_wanted(ends: Ends) -> None:

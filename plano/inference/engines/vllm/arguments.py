@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from plano.config.plan import RolePlan
 from plano.inference.engines.engine import EngineError
 from plano.inference.engines.vllm.lifeline import announce_parent
+from plano.inference.engines.vllm.presence import is_cpu_build
 
 Runner = Literal["generate", "pooling"]
 Json = dict[str, Any]
@@ -57,6 +58,8 @@ def prepare_environment() -> None:
     """Sets what vLLM reads from the environment, as far as the operator has not. Before vLLM is imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if is_cpu_build():  # else it takes nearly all of the machine's memory, or refuses to start
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
     announce_parent()
 
 

