@@ -29,7 +29,6 @@ class VllmEngine(Engine):
     through once before that is fast (`warm_up`); both run on the model's loop."""
 
     name = "vllm"
-    exclusive_start = True  # vLLM measures what is free of the GPU while it starts
     runner: ClassVar[Runner] = "generate"
 
     def __init__(self, plan: RolePlan) -> None:

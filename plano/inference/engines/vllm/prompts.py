@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from plano.inference.engines.engine import EngineError
 
 Json = dict[str, Any]
+
+_LONG_CHARS: Final = 1_024
+_MOST_REMEMBERED: Final = 1_024
 
 
 class Prompts:
@@ -20,12 +23,22 @@ class Prompts:
             empty = self._render([{"role": "user", "content": ""}])
         except Exception as error:
             raise EngineError(f"{model} has no usable chat template; it takes a chat model ({error})") from error
+        self._counted: dict[int, int] = {}
         self.overhead_tokens = len(self.encode(empty))
         """What the template adds to a single user message."""
 
     def count(self, text: str) -> int:
-        """How many tokens `text` is."""
-        return len(self.encode(text))
+        """How many tokens `text` is. What is long is often the same again, as the text of the routes is; its count is
+        remembered by its hash, for nothing that a user has said is kept here."""
+        if len(text) < _LONG_CHARS:
+            return len(self.encode(text))
+        key = hash(text)
+        count = self._counted.get(key)
+        if count is None:
+            if len(self._counted) >= _MOST_REMEMBERED:
+                self._counted.clear()
+            count = self._counted[key] = len(self.encode(text))
+        return count
 
     def token_ids(self, messages: Sequence[Json], prefill: str) -> list[int]:
         """The prompt that ends in the beginning of the assistant's answer, `prefill`."""
