@@ -34,12 +34,17 @@ KEEPER_POLICY: Final = KeeperPolicy()
 class EngineKeeper:
     """Keeps one role's engine alive.
 
-    `loading` is held while an engine with `exclusive_start` starts: engines that divide a GPU measure what of it is
-    free. `first_start` is done when the first start has ended, with the cause if it failed, else None.
+    `loading` are the server's locks by the name of an engine, held while one of that name starts: vLLM's measure what
+    is free of a GPU that they divide, embedded ones share weights and a core. Who is of another kind does not wait.
+    `first_start` is done when the first start has ended, with the cause if it failed, else None.
     """
 
     def __init__(
-        self, lane: Lane, make: Callable[[], Engine], loading: asyncio.Lock, policy: KeeperPolicy = KEEPER_POLICY
+        self,
+        lane: Lane,
+        make: Callable[[], Engine],
+        loading: dict[str, asyncio.Lock],
+        policy: KeeperPolicy = KEEPER_POLICY,
     ) -> None:
         self.first_start: asyncio.Future[EngineError | None] = asyncio.get_running_loop().create_future()
         self._lane = lane
@@ -74,10 +79,7 @@ class EngineKeeper:
         engine: Engine | None = None
         try:
             engine = self._make()
-            if engine.exclusive_start:
-                async with self._loading:
-                    await self._start(engine)
-            else:
+            async with self._loading.setdefault(engine.name, asyncio.Lock()):
                 await self._start(engine)
         except Exception as error:  # whatever it is, the other roles go on
             if not isinstance(error, EngineError):

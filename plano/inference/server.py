@@ -70,7 +70,7 @@ class InferenceServer:
         await server.drain(30.0)
         await server.close()
 
-    The engines that share a GPU (`Engine.exclusive_start`) start one after the other. `figures` are its numbers.
+    Engines of one kind start one after the other (see `EngineKeeper`). `figures` are its numbers.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class InferenceServer:
         self._reader = Reader(self._loop, self._socket, self._drain)
         self._monitor = Monitor(self._loop, self._socket, _HANDSHAKES_FAILED, self._notice_refusal)
         self._sweeper = self._loop.call_later(self._peer_silence_s * SWEEP_SHARE, self._sweep)
-        loading = asyncio.Lock()
+        loading: dict[str, asyncio.Lock] = {}
         for role, slot in self._slots.items():
             keeper = EngineKeeper(self._lanes[role], slot.make, loading, self._policy)
             self._keepers.append(keeper)

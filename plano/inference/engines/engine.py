@@ -19,14 +19,13 @@ class Engine(ABC):
     """Does the work of one role.
 
     `concurrency` is how many jobs it wants at once; the server keeps the others in the role's queue and hands over what
-    waits together. Of engines with `exclusive_start` one starts after the other. `name` and `model` are for people
-    (`/cluster`, metrics, logs).
+    waits together. `name` and `model` are for people (`/cluster`, metrics, logs); engines of one name start one after
+    the other.
     """
 
     name: str = ""
     model: str = ""
     concurrency: int = 64
-    exclusive_start: bool = False
 
     @abstractmethod
     async def start(self) -> None:

@@ -427,13 +427,11 @@ async def test_without_keys_nothing_but_this_machine_can_reach_it(folder: Path, 
     await server.close()
 
 
-async def test_engines_that_share_a_gpu_start_one_after_the_other(ends: Ends) -> None:
+async def test_engines_of_one_kind_start_one_after_the_other(ends: Ends) -> None:
     under_way = 0
     most = 0
 
     class Slow(InstantEngine):
-        exclusive_start = True
-
         async def start(self) -> None:
             nonlocal under_way, most
             under_way += 1
