@@ -9,9 +9,9 @@
 `id` is an unsigned integer of the caller's choice, not 0, unique among its unanswered messages; an answer with id 0 is
 to a frame whose id could not be read, and health with id 0 is told unasked, when a role's state changes. A cancelled
 call is not answered. `deadline_ms` is what is left of the caller's time when it sends; clocks are never compared.
-`traceparent` is W3C's header value as bytes, empty when there is none. `body` is what `plano.inference.calls` packs, or,
-with any status but OK, a message for the log. A caller probes while it has calls under way: one that says nothing for
-`PEER_SILENCE_S` is taken for gone, and its calls are cancelled.
+`traceparent` is W3C's header value as bytes, empty when there is none. `body` is what `plano.inference.calls` packs,
+or, with any status but OK, a message for the log. A caller probes while it has calls under way: one that says nothing
+for `PEER_SILENCE_S` is taken for gone, and its calls are cancelled.
 
 `pack_*` raise `Malformed` for what cannot be sent; `unpack_*` raise it, and nothing else, for any bytes that are not a
 message.
