@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pytest
 import trustme
@@ -185,7 +184,7 @@ async def test_the_openai_sdk_speaks_to_it(serve_tls: ServeTls, files: Certifica
     async with openai.AsyncOpenAI(
         api_key="k",
         base_url=f"https://127.0.0.1:{frontend.port}/v1",
-        http_client=httpx.AsyncClient(verify=files.trusting(), trust_env=False),
+        http_client=openai.DefaultAsyncHttpxClient(verify=files.trusting(), trust_env=False),
         max_retries=0,
     ) as sdk:
         answer = await sdk.chat.completions.create(model="test/one", messages=[{"role": "user", "content": "Hi."}])

@@ -101,8 +101,7 @@ async def until_decided(cluster: ClusterProcess) -> set[tuple[int, str | None, s
 async def test_a_cluster_decides_by_vllm_and_survives_the_death_of_the_engine(cluster: ClusterProcess) -> None:
     assert await ask(cluster, FIX_CODE) == (200, "openai/code", None)
     assert await ask(cluster, REFUND_AND_FIX) == (200, "openai/billing", None)
-    metrics = cluster.metrics()
-    assert "plano_inference_engine_prefix_cache_hits_total" in metrics
+    cluster.wait_until(lambda: "plano_inference_engine_prefix_cache_hits_total{" in cluster.metrics())
 
     # The engine core is killed: noticed, reported, restarted; requests are answered all the while.
     core = next(process for process in engine_cores(cluster) if "EngineCor" in process.name())
