@@ -37,7 +37,7 @@ def _check_role(file: PlanoFile, path: Path, role: Role, names: ModelNames) -> I
                     message = "does not go with `engine: embedded`, which has weights and a prompt of its own"
                     yield Finding((*path, key), message, "remove it, or choose `vllm` or `upstream`")
         case "vllm" if path[-1] == "guard" and role.model is None:
-            hint = "name a classifier such as meta-llama/Llama-Prompt-Guard-2-86M, or choose `engine: embedded`"
+            hint = "name a classifier that vLLM serves, such as one of ModernBERT, or choose `engine: embedded`"
             yield Finding((*path, "model"), "is required when `engine` of the guard is vllm", hint)
     if path[-1] == "guard" and role.prompt_template and role.engine != "upstream":
         message = "is without effect: a guard is a classifier, which has no prompt"

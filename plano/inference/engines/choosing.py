@@ -143,7 +143,7 @@ def _model_for_vllm(role: RoleName, wanted: RolePlan) -> str:
     model = wanted.model or DEFAULT_MODELS.get(role)
     if model is None:
         raise EngineError(
-            f"inference.{role}: engine 'vllm' needs a model, a classifier such as meta-llama/Llama-Prompt-Guard-2-86M. "
+            f"inference.{role}: engine 'vllm' needs a model, a classifier that vLLM serves, such as one of ModernBERT. "
             f"Name it in inference.{role}.model, or take engine 'embedded', which has weights of its own."
         )
     return model
