@@ -17,6 +17,10 @@ def check_listeners(file: PlanoFile) -> Iterator[Finding]:
     yield from _check_ids(file)
     yield from _check_presence(file)
     yield from _check_sockets(file)
+    for index, agent in enumerate(file.agents or ()):
+        if agent.retry_policy is not None and agent.retry_policy.fallback_models:
+            place: Path = ("agents", index, "retry_policy", "fallback_models")
+            yield Finding(place, "nobody takes an agent's place; `on_failure: skip` goes on without it")
     agents = {agent.id for agent in file.agents or ()}
     steps = agents | {step.id for step in file.filters or ()}
     for path, listener in declared_listeners(file):

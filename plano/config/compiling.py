@@ -16,6 +16,7 @@ from plano.config.compiling_inference import (
     compile_preferences,
     guard_listener,
 )
+from plano.config.compiling_retry import compile_retry
 from plano.config.migration import DEFAULT_PORTS, declared_listeners
 from plano.config.names import ModelNames
 from plano.config.plan import (
@@ -30,7 +31,7 @@ from plano.config.plan import (
 from plano.config.schema.file import PlanoFile
 from plano.config.schema.listeners import Listener
 from plano.config.schema.operations import Overrides
-from plano.config.schema.providers import CircuitBreaker, ModelProvider, RetryPolicy
+from plano.config.schema.providers import ModelProvider
 from plano.config.settings import Settings
 from plano.upstreams.catalogue import CatalogueEntry, find_provider, list_models, resolve_provider
 from plano.upstreams.quirks import PROVIDER_QUIRKS
@@ -126,35 +127,6 @@ def _compile_listener_retry(config: PlanoFile) -> RetryPlan:
     return RetryPlan()
 
 
-def _compile_retry(policy: RetryPolicy | None, inherited: RetryPlan, names: ModelNames) -> RetryPlan:
-    if policy is None:
-        return inherited
-    base_s, max_s = inherited.backoff_base_s, inherited.backoff_max_s
-    if policy.backoff is not None:
-        # Only one of the two may have been given: the other then makes room for it.
-        base_s = policy.backoff.base or min(base_s, policy.backoff.max or base_s)
-        max_s = policy.backoff.max or max(max_s, base_s)
-    breaker = policy.circuit_breaker or CircuitBreaker()
-    open_s, longest_s = inherited.breaker_open_s, inherited.breaker_max_open_s
-    open_s = breaker.open_for or min(open_s, breaker.max_open_for or open_s)
-    longest_s = breaker.max_open_for or max(longest_s, open_s)
-    changes: dict[str, object] = {
-        "attempts": policy.attempts,
-        "statuses": None if policy.on_statuses is None else frozenset(policy.on_statuses),
-        "backoff_base_s": base_s,
-        "backoff_max_s": max_s,
-        "retry_after_max_s": policy.retry_after_max,
-        "per_try_timeout_s": policy.per_try_timeout,
-        "first_token_timeout_s": policy.first_token_timeout,
-        "idle_timeout_s": policy.idle_timeout,
-        "breaker_failures": breaker.failures,
-        "breaker_open_s": open_s,
-        "breaker_max_open_s": longest_s,
-        "fallback_models": tuple(dict.fromkeys(names.canonical(name) for name in policy.fallback_models or ())),
-    }
-    return replace(inherited, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
-
-
 def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNames) -> ProviderPlan:
     known = find_provider(provider.prefix)
     # The schema's interfaces are all in the catalogue, and the checks ask for one where the prefix is not known.
@@ -191,7 +163,7 @@ def _compile_provider(provider: ModelProvider, retry: RetryPlan, names: ModelNam
         access_key=None if provider.passthrough_auth else provider.access_key or None,
         passthrough_auth=provider.passthrough_auth,
         headers=tuple((provider.headers or {}).items()),
-        retry=_compile_retry(provider.retry_policy, retry, names),
+        retry=compile_retry(provider.retry_policy, retry, names),
         wildcard=provider.wildcard,
         default=provider.default,
     )

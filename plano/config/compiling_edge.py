@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote, urlsplit
 
+from plano.config.compiling_retry import compile_retry
 from plano.config.migration import declared_listeners
 from plano.config.plan import (
     AgentPlan,
@@ -59,8 +61,14 @@ def compile_agents(config: PlanoFile, listener: Listener) -> tuple[AgentPlan, ..
 
 
 def compile_filters(config: PlanoFile) -> tuple[FilterPlan, ...]:
-    """All filters of the file."""
-    return tuple(
+    """All filters of the file. An agent in a chain of filters is one too: over MCP, as a filter without a type is."""
+    steps = {step for _, listener in declared_listeners(config) for step in _list_steps(listener)}
+    agents = [
+        FilterPlan(id=agent.id, type="mcp", url=agent.url, tool=agent.id)
+        for agent in config.agents or ()
+        if agent.id in steps
+    ]
+    return *agents, *(
         FilterPlan(
             id=one.id,
             type=one.type,
@@ -88,6 +96,14 @@ def describes_type(name: str) -> bool:
     """Is this a type of Python or JSON Schema that a parameter may have?"""
     kind = name.strip().lower()
     return kind in _TYPES or kind in JSON_TYPES
+
+
+def _list_steps(listener: Listener) -> Iterator[str]:
+    """The ids in all chains of filters of a listener."""
+    yield from listener.filters
+    yield from listener.output_filters or ()
+    for agent in listener.agents or ():
+        yield from agent.filters
 
 
 def compile_targets(config: PlanoFile) -> tuple[TargetPlan, ...]:
@@ -126,7 +142,7 @@ def _compile_agent(agent: Agent) -> ProviderPlan:
         usage_in_streams=False,
         verbatim=True,
         passthrough_auth=bool(_CREDENTIALS.intersection(forwarded)),
-        retry=AGENT_RETRY,
+        retry=compile_retry(agent.retry_policy, AGENT_RETRY),
         internal=True,
     )
 

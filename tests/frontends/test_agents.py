@@ -302,6 +302,16 @@ async def test_an_agent_in_trouble_is_not_called_for_a_while(
     assert [(attempt.model, attempt.error) for attempt in last.attempts] == [("weather", "circuit_open"), ("hotel", "")]
 
 
+async def test_an_agent_that_never_ends_is_cut(tier: Tier, upstream: Upstream, serve: Serve, connect: Connect) -> None:
+    tier.route("weather", "hotel")
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 104857600\r\n\r\n"
+    upstream.script(head, b"{" * 40_000_000)
+    frontend = serve(plan_for(tier, agent("hotel", upstream.port), agent("weather", upstream.port)))
+    said = await ask(connect, frontend, chat_request())
+    assert (said.status, said.error["code"]) == (502, "agent_failed")
+    assert "larger than" in said.error["message"]
+
+
 async def test_what_was_heard_last_answers_for_a_writer_that_is_passed_over(
     tier: Tier, upstream: Upstream, serve: Serve, connect: Connect
 ) -> None:

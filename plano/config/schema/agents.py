@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from plano.config.schema.providers import RetryPolicy
 from plano.config.schema.quantities import PositiveDuration
 from plano.config.schema.section import HttpUrl, Section, Text
 
@@ -15,6 +16,11 @@ class Agent(Section):
 
     id: Text = Field(description="Unique id, among filters too.")
     url: HttpUrl = Field(repr=False, description="Base address of the agent. Requests go to it plus the client's path.")
+    retry_policy: RetryPolicy | None = Field(
+        None,
+        description="How calls of the agent are tried again, as for a provider; it has no `fallback_models`. "
+        "Default: two attempts.",
+    )
     forward_headers: list[Text] | None = Field(
         None, description="Credentials of the client that the agent gets: `authorization`, `x-api-key`. Absent: none."
     )
