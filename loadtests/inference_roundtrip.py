@@ -10,29 +10,38 @@ shown. CPU is per call, I/O threads included. Exit code 1 when a target is misse
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a script: the folder above is where `loadtests` is found, and `profile` is not
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 import argparse
 import asyncio
 import gc
 import json
 import multiprocessing as mp
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import psutil
 import uvloop
 import zmq
 
+from loadtests.performance import check_page, write_page
 from plano.inference.client import InferenceClient, Outcome
 from plano.inference.engines.engine import Engine, Job
 from plano.inference.server import EngineSlot, InferenceServer
 from plano.inference.wire import Status, pack_answer, pack_call
 
+MARKERS = (
+    "<!-- roundtrip:begin (written by `loadtests/inference_roundtrip.py`, do not edit by hand) -->",
+    "<!-- roundtrip:end -->",
+)
 MOST_TIMES_P50 = 1.3
 LEAST_SHARE_OF_RATE = 0.6
 OUTSTANDING = 64
@@ -251,29 +260,45 @@ def compare(role: str, seconds: float, repetitions: int) -> dict[str, dict[str, 
     }
 
 
+def render(role: str, medians: Mapping[str, Mapping[str, float]], times_p50: float, share_of_rate: float) -> str:
+    """The table, and how it stands to the targets."""
+    lines = [
+        f"| {role} | p50 us | p99 us | calls/s at {OUTSTANDING} | server CPU us | client CPU us |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, title in (("echo", "bare pyzmq echo"), ("product", "inference client and server")):
+        figures = medians[name]
+        lines.append(
+            f"| {title} | {figures['p50_us']:.0f} | {figures['p99_us']:.0f} | {figures['calls_per_s']:,.0f}"
+            f" | {figures['server_cpu_us']:.1f} | {figures['client_cpu_us']:.1f} |"
+        )
+    return "\n".join(lines) + (
+        f"\n\np50 {times_p50:.2f} times the echo's (target at most {MOST_TIMES_P50}); calls per second "
+        f"{share_of_rate:.2f} of it (target at least {LEAST_SHARE_OF_RATE})"
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (default 2)")
     parser.add_argument("--repetitions", type=int, default=5, help="of both, alternating (default 5)")
     parser.add_argument("--role", choices=sorted(BODIES), default="guard", help="whose bodies are sent")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page, between its markers")
     options = parser.parse_args()
+    if options.write is not None:
+        check_page(options.write, MARKERS)
     medians = compare(options.role, options.seconds, options.repetitions)
     times_p50 = medians["product"]["p50_us"] / medians["echo"]["p50_us"]
     share_of_rate = medians["product"]["calls_per_s"] / medians["echo"]["calls_per_s"]
+    table = render(options.role, medians, times_p50, share_of_rate)
     if options.json:
         print(json.dumps({"role": options.role, **medians, "times_p50": times_p50, "share_of_rate": share_of_rate}))
     else:
-        print(f"| {options.role} | p50 us | p99 us | calls/s at {OUTSTANDING} | server CPU us | client CPU us |")
-        print("|---|--:|--:|--:|--:|--:|")
-        for name, title in (("echo", "bare pyzmq echo"), ("product", "inference client and server")):
-            figures = medians[name]
-            print(
-                f"| {title} | {figures['p50_us']:.0f} | {figures['p99_us']:.0f} | {figures['calls_per_s']:,.0f}"
-                f" | {figures['server_cpu_us']:.1f} | {figures['client_cpu_us']:.1f} |"
-            )
-        print(f"p50 {times_p50:.2f} times the echo's (target at most {MOST_TIMES_P50});", end=" ")
-        print(f"calls per second {share_of_rate:.2f} of it (target at least {LEAST_SHARE_OF_RATE})")
+        print(table)
+    if options.write is not None:
+        command = f"    python loadtests/inference_roundtrip.py --seconds {options.seconds:g} --role {options.role}"
+        write_page(options.write, f"{table}\n\n{command} --repetitions {options.repetitions}", MARKERS)
     return 0 if times_p50 <= MOST_TIMES_P50 and share_of_rate >= LEAST_SHARE_OF_RATE else 1
 
 
