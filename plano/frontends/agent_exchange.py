@@ -19,8 +19,9 @@ from plano.agents.payload import PATH, BadPayload, apply_payload, render_payload
 from plano.dialects.conversation import Answer, BadAnswer, BadRequest, Conversation
 from plano.dialects.identity.chat import encode
 from plano.frontends.deliberation import Findings
+from plano.frontends.delivery import Phase
 from plano.frontends.errors import GatewayError, explain_agent_failure, explain_refusal, explain_unresolved
-from plano.frontends.exchange import Exchange, Phase
+from plano.frontends.exchange import Exchange
 from plano.frontends.payload import render_payload as render_request
 from plano.frontends.translation import Inflater
 from plano.telemetry.record import Attempt

@@ -13,7 +13,7 @@ from plano.agents.filters import Filters
 from plano.config.plan import ClusterPlan, ListenerPlan
 from plano.frontends.agent import AgentListener
 from plano.frontends.deadlines import DeadlineTable
-from plano.frontends.exchange import Exchange
+from plano.frontends.delivery import Delivery
 from plano.frontends.handshakes import HANDSHAKE_S, refuse_handshakes
 from plano.frontends.listener import DRAIN_GRACE_S, Listener
 from plano.frontends.model import ModelListener
@@ -43,7 +43,7 @@ class Frontend:
         self.filters = Filters(plan.filters, plan.tls_ca_path)
         self.inference = InferenceClient(plan.inference.addresses, plan.inference.curve)
         self.endpoints: Endpoints | None = None  # of prompt targets, where a listener serves them
-        self.exchanges: DeadlineTable[Exchange] = DeadlineTable(TICK_S)
+        self.exchanges: DeadlineTable[Delivery] = DeadlineTable(TICK_S)
         self.retries = RetryBudget()
         self.recorder = Recorder(index, telemetry_address, self.gauges)
         self.listeners = [_make_listener(self, listener) for listener in plan.listeners]

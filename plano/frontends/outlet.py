@@ -17,7 +17,7 @@ from plano.dialects.identity.chat import iterate_events
 from plano.frontends.errors import GatewayError, explain_refusal
 
 if TYPE_CHECKING:
-    from plano.frontends.exchange import Exchange
+    from plano.frontends.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Outlet:
     """One answer's way out. `write` takes whole events (or pieces of a document) without framing; `end` is called after
     the last of them. `bytes_out` counts what the client got.
 
-    `done` of `end` is called when everything is written. When a filter stops the answer, `Exchange.outlet_failed` is
+    `done` of `end` is called when everything is written. When a filter stops the answer, `Delivery.outlet_failed` is
     called instead, with the error and whether anything has been written before.
     """
 
@@ -54,7 +54,7 @@ class Outlet:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: Delivery,
         chain: FilterChain,
         request: FilteredRequest,
         head: bytes,

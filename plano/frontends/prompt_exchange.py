@@ -18,8 +18,9 @@ from plano.dialects.conversation import BadRequest
 from plano.dialects.identity.chat import encode, iterate_events
 from plano.frontends.agent_exchange import AgentExchange
 from plano.frontends.deliberation import FUNCTION, Findings
+from plano.frontends.delivery import Phase
 from plano.frontends.errors import GatewayError, explain_refusal, explain_target_failure, explain_unresolved
-from plano.frontends.exchange import Exchange, Phase
+from plano.frontends.exchange import Exchange
 from plano.frontends.own_answer import compose_answer, render_own
 from plano.functions.disclosure import DisclosingFilter, Disclosure
 from plano.functions.history import (

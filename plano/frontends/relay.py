@@ -21,7 +21,7 @@ from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from plano.frontends.exchange import Exchange
+    from plano.frontends.delivery import Delivery
     from plano.frontends.translation import Translation
     from plano.upstreams.connection import UpstreamConnection
 
@@ -56,7 +56,7 @@ class Relay:
     )
 
     def __init__(
-        self, exchange: Exchange, wire: Wire, head: bytes, *, chunked: bool, events: bool, strip_usage: bool
+        self, exchange: Delivery, wire: Wire, head: bytes, *, chunked: bool, events: bool, strip_usage: bool
     ) -> None:
         self._exchange = exchange
         self._wire = wire
@@ -199,7 +199,7 @@ class TranslatingRelay(Relay):
     __slots__ = ("_coding", "_translation")
 
     def __init__(
-        self, exchange: Exchange, wire: Wire, head: bytes, translation: Translation, coding: bytes, *, chunked: bool
+        self, exchange: Delivery, wire: Wire, head: bytes, translation: Translation, coding: bytes, *, chunked: bool
     ) -> None:
         super().__init__(exchange, wire, head, chunked=chunked, events=True, strip_usage=False)
         self._translation = translation

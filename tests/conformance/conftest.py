@@ -22,44 +22,46 @@ listeners:
   - {type: model, name: egress, address: 127.0.0.1, port: {port}, timeout: 20s}
 model_providers:
   - {model: openai/gpt-4o, base_url: $DEMO_URL, access_key: sk-upstream, default: true}
-  - {model: openai/*, base_url: $DEMO_URL, access_key: sk-upstream}
-  - {model: mistral/*, base_url: $DEMO_URL, access_key: sk-mistral}
-  - {model: groq/*, base_url: $DEMO_URL/v1, access_key: sk-groq}
-  - {model: anthropic/*, base_url: $DEMO_URL/v1, access_key: sk-anthropic}
-  - {model: chatgpt/*, base_url: $DEMO_URL/v1, access_key: sk-chatgpt}
-  - {model: amazon_bedrock/*, base_url: $DEMO_URL, access_key: sk-bedrock}
-  - {model: gemini_native/*, base_url: $DEMO_URL/v1beta, access_key: sk-google}
+  - {model: openai/*, base_url: $DEMO_URL, access_key: sk-upstream, retry_policy: &calm {circuit_breaker: {failures: 0}}}
+  - {model: mistral/*, base_url: $DEMO_URL, access_key: sk-mistral, retry_policy: *calm}
+  - {model: groq/*, base_url: $DEMO_URL/v1, access_key: sk-groq, retry_policy: *calm}
+  - {model: anthropic/*, base_url: $DEMO_URL/v1, access_key: sk-anthropic, retry_policy: *calm}
+  - {model: chatgpt/*, base_url: $DEMO_URL/v1, access_key: sk-chatgpt, retry_policy: *calm}
+  - {model: amazon_bedrock/*, base_url: $DEMO_URL, access_key: sk-bedrock, retry_policy: *calm}
+  - {model: gemini_native/*, base_url: $DEMO_URL/v1beta, access_key: sk-google, retry_policy: *calm}
+  # No circuits anywhere: the tests of a worker share this cluster, and many of them make upstreams fail.
   # Streams that stand still: given up soon.
   - name: stalls-chat
     model: groq/demo-stall-3
     base_url: $DEMO_URL/v1
     access_key: k
-    retry_policy: {idle_timeout: 400ms}
+    retry_policy: {idle_timeout: 400ms, circuit_breaker: {failures: 0}}
   - name: stalls-messages
     model: anthropic/demo-stall-3
     base_url: $DEMO_URL/v1
     access_key: k
-    retry_policy: {idle_timeout: 400ms}
+    retry_policy: {idle_timeout: 400ms, circuit_breaker: {failures: 0}}
   - name: stalls-responses
     model: chatgpt/demo-stall-3
     base_url: $DEMO_URL/v1
     access_key: k
-    retry_policy: {idle_timeout: 400ms}
+    retry_policy: {idle_timeout: 400ms, circuit_breaker: {failures: 0}}
   - name: stalls-converse
     model: amazon_bedrock/demo-stall-3
     base_url: $DEMO_URL
     access_key: k
-    retry_policy: {idle_timeout: 400ms}
+    retry_policy: {idle_timeout: 400ms, circuit_breaker: {failures: 0}}
   - name: stalls-gemini
     model: gemini_native/demo-stall-3
     base_url: $DEMO_URL/v1beta
     access_key: k
-    retry_policy: {idle_timeout: 400ms}
+    retry_policy: {idle_timeout: 400ms, circuit_breaker: {failures: 0}}
   # A chain through all dialects: only the last link answers.
   - model: groq/demo-fail-502
     base_url: $DEMO_URL/v1
     access_key: k
     retry_policy:
+      circuit_breaker: {failures: 0}
       fallback_models:
         - anthropic/demo-fail-529
         - chatgpt/demo-error-200
@@ -73,7 +75,7 @@ model_providers:
   - model: groq/broken
     base_url: $DEMO_URL
     access_key: k
-    retry_policy: {attempts: 2, backoff: {base: 10ms}, fallback_models: [openai/gpt-4o]}
+    retry_policy: {attempts: 2, backoff: {base: 10ms}, circuit_breaker: {failures: 0}, fallback_models: [openai/gpt-4o]}
 model_aliases:
   fast: {target: openai/gpt-4o}
 """
