@@ -22,13 +22,13 @@ listeners:
   - {type: model, name: egress, address: 127.0.0.1, port: {port}, timeout: 20s}
 model_providers:
   - {model: openai/gpt-4o, base_url: $DEMO_URL, access_key: sk-upstream, default: true}
-  - {model: openai/*, base_url: $DEMO_URL, access_key: sk-upstream, retry_policy: &calm {circuit_breaker: {failures: 0}}}
-  - {model: mistral/*, base_url: $DEMO_URL, access_key: sk-mistral, retry_policy: *calm}
-  - {model: groq/*, base_url: $DEMO_URL/v1, access_key: sk-groq, retry_policy: *calm}
-  - {model: anthropic/*, base_url: $DEMO_URL/v1, access_key: sk-anthropic, retry_policy: *calm}
-  - {model: chatgpt/*, base_url: $DEMO_URL/v1, access_key: sk-chatgpt, retry_policy: *calm}
-  - {model: amazon_bedrock/*, base_url: $DEMO_URL, access_key: sk-bedrock, retry_policy: *calm}
-  - {model: gemini_native/*, base_url: $DEMO_URL/v1beta, access_key: sk-google, retry_policy: *calm}
+  - {model: openai/*, base_url: $DEMO_URL, access_key: sk-upstream, retry_policy: &off {circuit_breaker: {failures: 0}}}
+  - {model: mistral/*, base_url: $DEMO_URL, access_key: sk-mistral, retry_policy: *off}
+  - {model: groq/*, base_url: $DEMO_URL/v1, access_key: sk-groq, retry_policy: *off}
+  - {model: anthropic/*, base_url: $DEMO_URL/v1, access_key: sk-anthropic, retry_policy: *off}
+  - {model: chatgpt/*, base_url: $DEMO_URL/v1, access_key: sk-chatgpt, retry_policy: *off}
+  - {model: amazon_bedrock/*, base_url: $DEMO_URL, access_key: sk-bedrock, retry_policy: *off}
+  - {model: gemini_native/*, base_url: $DEMO_URL/v1beta, access_key: sk-google, retry_policy: *off}
   # No circuits anywhere: the tests of a worker share this cluster, and many of them make upstreams fail.
   # Streams that stand still: given up soon.
   - name: stalls-chat
