@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.compiled
 VLLM := $(VENV)/.vllm
 HOT := hatch_build.py $(wildcard plano/dialects/*.py plano/dialects/identity/*.py plano/frontends/*.py \
-	plano/inference/*.py plano/inference/engines/job.py plano/upstreams/*.py)
+	plano/inference/*.py plano/inference/engines/job.py plano/routing/preferences.py plano/telemetry/metrics.py plano/upstreams/*.py)
 TESTS ?= tests
 DATA ?= ../shared/data/tlm-train
 BENCH ?= --write docs/performance.md

@@ -64,6 +64,7 @@ HOT_PATH = (
     "plano/inference/sockets.py",
     "plano/inference/wheel.py",
     "plano/inference/wire.py",
+    "plano/telemetry/metrics.py",
     "plano/upstreams/attempts.py",
     "plano/upstreams/breaker.py",
     "plano/upstreams/candidate.py",

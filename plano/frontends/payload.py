@@ -59,9 +59,7 @@ def render_payload(
 ) -> bytes:
     """Head and body, ready to be written."""
     trace_id, span_id, parent_id, flags = trace
-    lines = b"".join(request.lines)
-    if candidate.overrides:
-        lines = candidate.without_overrides(request.lines)
+    lines = candidate.without_overrides(request.lines) if candidate.overrides else b"".join(request.lines)
     if candidate.passthrough_auth:
         lines += candidate.credential(request.authorization, request.api_key)
     if parent_id and request.tracestate is not None:

@@ -1,6 +1,8 @@
 """What an inference process says of itself, every second, over the bus; and the sums that are kept of it.
 
-report   [WIRE_VERSION, "inference", [pid, figures]]      figures: `plano.inference.figures.ServerFigures`
+report   [WIRE_VERSION, ["inference", pid, figures], []]      figures: `plano.inference.figures.ServerFigures`
+
+A batch (`telemetry.record.Batch`) without records, whose state is that of another process.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgpack
+import msgspec
 
 from plano.telemetry.metrics import Histogram
 from plano.telemetry.record import WIRE_VERSION
@@ -27,7 +29,7 @@ Labels = tuple[str, ...]
 
 def pack_report(pid: int, figures: Mapping[str, Any]) -> bytes:
     """The message of an inference process to the telemetry worker."""
-    packed: bytes = msgpack.packb((WIRE_VERSION, REPORT, (pid, figures)), default=float)
+    packed: bytes = msgspec.msgpack.encode((WIRE_VERSION, (REPORT, pid, figures), ()), enc_hook=float)
     return packed
 
 

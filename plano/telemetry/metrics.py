@@ -5,11 +5,10 @@ No clock, no socket. `exposition.py` turns a copy of the numbers into the text t
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from plano.telemetry.names import (
     DURATION_BUCKETS_S,
@@ -20,9 +19,27 @@ from plano.telemetry.names import (
     OTHER,
     OUTPUT_TOKEN_BUCKETS_S,
 )
-from plano.telemetry.record import Record
 
-_FIELDS = len(Record._fields)
+# The places of the fields of a record that are counted.
+_LISTENER: Final = 4
+_METHOD: Final = 5
+_PROVIDER: Final = 8
+_MODEL: Final = 9
+_STATUS: Final = 10
+_ERROR: Final = 11
+_STREAMING: Final = 12
+_CLIENT_GONE: Final = 13
+_DURATION_S: Final = 15
+_TTFT_S: Final = 16
+_TOKENS_IN: Final = 19
+_TOKENS_OUT: Final = 20
+_TOKENS_CACHED: Final = 21
+_TOKENS_REASONING: Final = 22
+_ATTEMPTS: Final = 23
+_DROPPED: Final = 24
+_JUDGEMENT: Final = 25
+
+_INFINITY: Final = float("inf")
 _MAX_DROPPED = 32  # names of one record
 _INDEX = re.compile(r"\[\d+\]")
 _MAX_VALUES = 200  # distinct values of a label that we name ourselves: error codes, kinds of failure, listeners
@@ -49,8 +66,8 @@ class Histogram:
 
     def copy(self) -> Histogram:
         """An independent copy."""
-        twin = Histogram.__new__(Histogram)
-        twin.bounds, twin.counts, twin.total = self.bounds, self.counts.copy(), self.total
+        twin = Histogram(self.bounds)
+        twin.counts, twin.total = self.counts.copy(), self.total
         return twin
 
 
@@ -67,7 +84,7 @@ class ModelSeries:
 
     def copy(self) -> ModelSeries:
         """An independent copy."""
-        twin = ModelSeries.__new__(ModelSeries)
+        twin = ModelSeries()
         twin.first_token, twin.output_token = self.first_token.copy(), self.output_token.copy()
         twin.input, twin.output, twin.cached, twin.reasoning = self.input, self.output, self.cached, self.reasoning
         twin.usage_missing = self.usage_missing
@@ -109,43 +126,26 @@ class RequestMetrics:
         self._max_model_pairs = max_model_pairs
         self._values: dict[str, set[str]] = {}
 
-    def add(self, record: Sequence[Any]) -> None:
+    def add(self, record: Any) -> None:
         """Counts one record (the fields of `Record`, as they came off the wire).
 
         Raises MalformedRecord and counts nothing when it is none. Everything is checked before the first number
         moves.
         """
         try:
-            if len(record) > _FIELDS:
-                record = record[:_FIELDS]  # fields that a newer frontend appended
-            (
-                _,
-                _,
-                _,
-                _,
-                listener,
-                method,
-                _,
-                _,
-                provider,
-                model,
-                status,
-                error,
-                streaming,
-                client_gone,
-                _,
-                duration_s,
-                ttft_s,
-                _,
-                _,
-                tokens_in,
-                tokens_out,
-                tokens_cached,
-                tokens_reasoning,
-                attempts,
-                dropped,
-                judgement,
-            ) = record
+            fields: tuple[Any, ...] = record
+            # By their places, as most are not needed here; what a newer frontend appended is not looked at.
+            listener, provider, model = fields[_LISTENER], fields[_PROVIDER], fields[_MODEL]
+            status, error = fields[_STATUS], fields[_ERROR]
+            streaming: bool = fields[_STREAMING]
+            client_gone: bool = fields[_CLIENT_GONE]
+            duration_s: float = fields[_DURATION_S]
+            ttft_s: float | None = fields[_TTFT_S]
+            tokens_in: int | None = fields[_TOKENS_IN]
+            tokens_out: int | None = fields[_TOKENS_OUT]
+            tokens_cached: int | None = fields[_TOKENS_CACHED]
+            tokens_reasoning: int | None = fields[_TOKENS_REASONING]
+            attempts, dropped, judgement = fields[_ATTEMPTS], fields[_DROPPED], fields[_JUDGEMENT]
             series = self.requests.get((listener, provider, model))
             if series is None:
                 series = self._new_series(listener, provider, model)
@@ -155,8 +155,8 @@ class RequestMetrics:
             numbers = series.model
             per_token_s = None
             if not (
-                0.0 <= duration_s < math.inf
-                and (ttft_s is None or 0.0 <= ttft_s < math.inf)
+                0.0 <= duration_s < _INFINITY
+                and (ttft_s is None or 0.0 <= ttft_s < _INFINITY)
                 and (tokens_in is None or tokens_in >= 0)
                 and (tokens_out is None or tokens_out >= 0)
                 and (tokens_cached is None or tokens_cached >= 0)
@@ -174,7 +174,7 @@ class RequestMetrics:
                 attempts = [self._attempt(*attempt) for attempt in attempts]
             if streaming and tokens_out is not None and tokens_out > 1 and ttft_s is not None and duration_s >= ttft_s:
                 per_token_s = (duration_s - ttft_s) / (tokens_out - 1)
-        except (TypeError, ValueError, KeyError) as problem:
+        except (TypeError, ValueError, LookupError, OverflowError) as problem:
             raise MalformedRecord(str(problem)) from problem
 
         statuses[status] = statuses.get(status, 0) + 1
@@ -188,7 +188,7 @@ class RequestMetrics:
             numbers.output += tokens_out or 0
             numbers.cached += tokens_cached or 0
             numbers.reasoning += tokens_reasoning or 0
-        elif 200 <= status < 300 and provider and method == b"POST" and not (client_gone or error):
+        elif 200 <= status < 300 and provider and fields[_METHOD] == b"POST" and not (client_gone or error):
             numbers.usage_missing += 1
         if attempts:
             self._count_attempts(attempts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 
 class Attempt(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Final
 from urllib.parse import quote
 
 from plano.config.plan import ClusterPlan, EndpointPlan, ProviderPlan
@@ -29,6 +30,8 @@ _KEY_HEADERS: dict[str, tuple[str, str]] = {
     "api-key": ("api-key", ""),
     "x-goog-api-key": ("x-goog-api-key", ""),
 }
+
+_COLON: Final = 0x3A
 
 
 class Candidate:
@@ -109,7 +112,7 @@ class Candidate:
         fields.update(configured)
         # The client's headers of these names give way to the configured ones, and to those the dialect fixes.
         fixed = [name.lower() for name, _ in endpoint.headers]
-        self.overrides = frozenset(name.encode("latin-1") for name in (*configured, *fixed))
+        self.overrides = tuple(dict.fromkeys(name.encode("latin-1") for name in (*configured, *fixed)))
         self._credential_line = b"" if key_header in configured else f"{key_header}: {key_prefix}".encode("latin-1")
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         model = quote(target.upstream_model, safe="")
@@ -138,7 +141,14 @@ class Candidate:
 
     def without_overrides(self, lines: list[bytes]) -> bytes:
         """The client's header lines, less those the provider's configuration sets."""
-        return b"".join(line for line in lines if line.partition(b":")[0].lower() not in self.overrides)
+        return b"".join([line for line in lines if not self._overrides(line)])
+
+    def _overrides(self, line: bytes) -> bool:
+        for name in self.overrides:
+            size = len(name)
+            if len(line) > size and line[size] == _COLON and line[:size].lower() == name:
+                return True
+        return False
 
     def credential(self, authorization: bytes | None, api_key: bytes | None) -> bytes:
         """The header line that passes the client's credential on (`passthrough_auth`), empty when there is none.

@@ -129,8 +129,8 @@ async def test_it_tells_what_it_loads_and_is_ready_when_all_is_there(
         }
         async with asyncio.timeout(10):
             while True:
-                version, kind, (pid, figures) = msgpack.unpackb(await bus.recv())
-                assert (version, kind, pid) == (WIRE_VERSION, "inference", os.getpid())
+                version, (kind, pid, figures), records = msgpack.unpackb(await bus.recv())
+                assert (version, kind, pid, records) == (WIRE_VERSION, "inference", os.getpid(), [])
                 if figures["roles"]["guard"]["state"] == "ready":
                     break
         assert figures["roles"]["guard"]["engine_metrics"] == {"steps_total": 3.0}

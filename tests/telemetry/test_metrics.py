@@ -60,8 +60,8 @@ def expose(metrics: RequestMetrics, picture: ClusterPicture | None = None, now: 
 def count(*records: Record, max_model_pairs: int = 1_000) -> dict[str, float]:
     metrics = RequestMetrics(max_model_pairs)
     for record in records:
-        # As it comes off the wire: tuples within tuples, no names.
-        metrics.add(msgpack.unpackb(msgpack.packb(record), use_list=False))
+        # As it comes off the wire: a tuple without names, lists within it.
+        metrics.add(tuple(msgpack.unpackb(msgpack.packb(record))))
     return expose(metrics)
 
 

@@ -29,8 +29,7 @@ _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]")
 _LAST_DATA = re.compile(rb"(?:.*[\r\n]|\A)data:", re.DOTALL)
 _BACKSLASH: Final = 0x5C
-# It holds numbers and flat objects, no strings with braces.
-_USAGE_OBJECT = re.compile(rb"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
+_MAX_USAGE_OBJECTS: Final = 16
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -148,18 +147,16 @@ def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
     """
     old = body.get("model")
     place = data.find(b'"model"') + 7
-    if (
-        place > 6
-        and type(old) is str
-        and data.find(b'model"', place) < 0
-        and (b"\\" not in data or b"\\u006" not in data)
-    ):
-        if old == model:
-            return data
+    if place > 6 and type(old) is str and (b"\\" not in data or b"\\u006" not in data):
         value = orjson.dumps(old)
         start = data.find(value, place)
-        if start == place + 1 or (start > 0 and data[place:start].strip(b" \t\r\n") == b":"):
-            return data[:start] + orjson.dumps(model) + data[start + len(value) :]
+        end = start + len(value)
+        if (
+            start > 0
+            and (start == place + 1 or data[place:start].strip(b" \t\r\n") == b":")
+            and data.find(b'model"', end) < 0
+        ):
+            return data if old == model else data[:start] + orjson.dumps(model) + data[end:]
     return encode({**body, "model": model})
 
 
@@ -272,11 +269,19 @@ def find_usage_object(tail: bytes) -> dict[str, Any] | None:
 
 
 def _read_usage(tail: bytes, start: int) -> dict[str, Any] | None:
-    match = _USAGE_OBJECT.match(tail, start)
-    if match is None:
-        return None
+    """The object that begins at `start`. It holds numbers and objects, no strings with braces."""
+    end = start
+    unclosed = 0
+    for _ in range(_MAX_USAGE_OBJECTS):
+        close = tail.find(b"}", end)
+        if close < 0:
+            return None
+        unclosed += tail.count(b"{", end, close) - 1
+        end = close + 1
+        if unclosed == 0:
+            break
     try:
-        usage = orjson.loads(match[0])
+        usage = orjson.loads(tail[start:end])
     except orjson.JSONDecodeError:
         return None
     return usage if type(usage) is dict else None
