@@ -21,7 +21,7 @@ from plano.dialects.conversation import BadRequest, Conversation, Dropped
 from plano.dialects.identity.chat import RoutedRequest, asks_for_usage
 from plano.dialects.identity.wire import Wire
 from plano.frontends.errors import GatewayError, render_failure
-from plano.frontends.head import choose_framing, render_head
+from plano.frontends.head import choose_framing, frame_chunk, render_head
 from plano.frontends.http1 import ClientConnection
 from plano.frontends.opening import Opening
 from plano.frontends.outlet import Outlet
@@ -385,7 +385,7 @@ class Delivery:
         )
         preface = self._render_preface() if events else b""
         if preface and filters is None:
-            head += b"%x\r\n%b\r\n" % (len(preface), preface) if chunked else preface
+            head += frame_chunk(preface) if chunked else preface
         if complete and not events and filters is None:
             self._upstream = None
             self.connection.transport.write(head + body)

@@ -1,13 +1,17 @@
-"""The head of an answer that comes from an upstream."""
+"""The head of an answer that comes from an upstream, and the framing of its body."""
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import quote
 
 from plano.dialects.conversation import Dropped
 from plano.frontends.http1 import STATUS_LINES
 from plano.frontends.request import Request
 from plano.upstreams.connection import UpstreamConnection
+
+# The size lines of most chunks, ready made: formatting one costs more than all else that is done to a chunk.
+_SIZE_LINES: Final = [b"%x\r\n" % size for size in range(2_048)]
 
 
 def choose_framing(request: Request, length: int) -> tuple[bytes, bool]:
@@ -20,6 +24,12 @@ def choose_framing(request: Request, length: int) -> tuple[bytes, bool]:
     request.keep_alive = False
     request.connection_line = b""
     return b"connection: close\r\n", False
+
+
+def frame_chunk(data: bytes) -> bytes:
+    """`data` as a chunk of a chunked body (RFC 9112, 7.1). Not for b"", which would end the body."""
+    size = len(data)
+    return b"%b%b\r\n" % (_SIZE_LINES[size] if size < len(_SIZE_LINES) else b"%x\r\n" % size, data)
 
 
 def render_head(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from plano.agents.filters import FilterChain, FilteredRequest, FilterFailed, FilterRefused
 from plano.dialects.identity.chat import iterate_events
 from plano.frontends.errors import GatewayError, explain_refusal
+from plano.frontends.head import frame_chunk
 
 if TYPE_CHECKING:
     from plano.frontends.delivery import Delivery
@@ -151,7 +152,7 @@ class Outlet:
     def _send(self, data: bytes) -> None:
         self.bytes_out += len(data)
         head, self._head = self._head, b""
-        framed = b"%b%x\r\n%b\r\n" % (head, len(data), data) if self._chunked else head + data
+        framed = head + (frame_chunk(data) if self._chunked else data)
         self._exchange.connection.transport.write(framed)
 
     def send_end(self, last: bytes) -> None:

@@ -61,7 +61,7 @@ class Recorder:
         records = self._records
         records.append(record)
         if len(records) >= BATCH_RECORDS:
-            self._send()
+            self._send(self._gauges())
 
     def add_local(
         self, listener: str, request: Request, request_id: bytes, trace: Trace, status: int, error: str
@@ -102,7 +102,7 @@ class Recorder:
         """Send what is left, and wait at most a second for it to leave."""
         if self._timer is not None:
             self._timer.cancel()
-        self._send()
+        self._send(self._gauges())
         self._socket.close()
         self._context.term()
 
@@ -119,13 +119,13 @@ class Recorder:
         if self._records or gauges != self._last_gauges or self._quiet >= QUIET_FLUSHES:
             self._last_gauges = gauges
             self._quiet = 0
-            self._send()
+            self._send(gauges)
         self._schedule()
 
-    def _send(self) -> None:
+    def _send(self, gauges: Gauges) -> None:
         records = self._records
         self._records = []
-        in_flight, connections, circuits, certificates, inference = self._gauges()
+        in_flight, connections, circuits, certificates, inference = gauges
         state = (
             self._index,
             os.getpid(),

@@ -17,6 +17,7 @@ from plano.dialects.events import Ended, Event, Failed
 from plano.dialects.identity.chat import EVENT_ENDS, split_events, strip_usage_events
 from plano.dialects.identity.wire import StreamEnd, Wire
 from plano.frontends.errors import GatewayError, error_of, render_error
+from plano.frontends.head import frame_chunk
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
 
@@ -31,6 +32,7 @@ TAIL_BYTES: Final = 4_096
 # An event may be large (an image); what is not yet whole is held back up to here, then passed on as it is.
 MAX_PARTIAL_BYTES: Final = 64 * 1024
 LAST_CHUNK: Final = b"0\r\n\r\n"
+LINE_FEED: Final = 0x0A
 
 
 class Relay:
@@ -95,7 +97,8 @@ class Relay:
             if complete:
                 self._end_stream(body)
                 return
-            if not body.endswith(EVENT_ENDS):
+            # by far the most end in two line feeds, and looking at two bytes is quick
+            if (len(body) < 2 or body[-1] != LINE_FEED or body[-2] != LINE_FEED) and not body.endswith(EVENT_ENDS):
                 body, self._partial = split_events(body)
                 if len(self._partial) > MAX_PARTIAL_BYTES:
                     body, self._partial = body + self._partial, b""
@@ -111,9 +114,9 @@ class Relay:
         if not self._chunked:
             self._write(body)
         elif not complete:
-            self._write(b"%x\r\n%b\r\n" % (size, body))
+            self._write(frame_chunk(body))
         else:
-            self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (size, body) if body else LAST_CHUNK)
+            self._write(frame_chunk(body) + LAST_CHUNK if body else LAST_CHUNK)
         if complete:
             self._exchange.relayed(None)
 
@@ -188,7 +191,7 @@ class Relay:
         if not self._chunked:
             self._write(last)
         elif last:
-            self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
+            self._write(frame_chunk(last) + LAST_CHUNK)
         else:
             self._write(LAST_CHUNK)
 
@@ -233,7 +236,7 @@ class TranslatingRelay(Relay):
             self._exchange.relayed(failure, reusable=complete)
         elif data:
             self.bytes_out += len(data)
-            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            self._write(frame_chunk(data) if self._chunked else data)
 
     def upstream_failed(self, failure: Failure) -> None:
         """The upstream broke off, stood still or was cut by us. If the reader finds the answer whole, it is."""

@@ -8,7 +8,6 @@ dropped and counted where it was made.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -20,6 +19,7 @@ import msgspec
 import zmq
 from aiohttp import web
 
+from plano.inference.sockets import is_readable
 from plano.telemetry.cluster import ClusterPicture
 from plano.telemetry.exposition import Scrape
 from plano.telemetry.inference import REPORT, InferenceNumbers
@@ -37,7 +37,7 @@ NICENESS = 5
 _SLICE_RECORDS = 250  # about a millisecond between two looks at the admin port
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # How often the bus is looked at: the messages of this time share one wake-up.
-_LOOK_S = 0.05
+_LOOK_S = 0.25
 _QUIET_BUS_S = 0.1  # a bus silent for this long after the frontends have ended is empty
 _COMPLAIN_EVERY_S = 10.0
 
@@ -110,10 +110,10 @@ class TelemetryWorker:
         self._picture.update(message["children"], message["draining"])
 
     async def _consume_until_drained(self, bus: zmq.Socket[bytes], control: Control) -> None:
-        while not control.draining.is_set():
+        draining = asyncio.create_task(control.draining.wait(), name="draining")
+        while not draining.done():
             await self._take_all(bus)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(control.draining.wait(), _LOOK_S)
+            await asyncio.wait([draining], timeout=_LOOK_S)
         # The frontends have ended: what they left on the bus is taken as well.
         deadline_s = time.monotonic() + control.drain_deadline_s
         silent = False
@@ -125,15 +125,12 @@ class TelemetryWorker:
     async def _take_all(self, bus: zmq.Socket[bytes]) -> bool:
         """Takes what is on the bus; False when there was nothing."""
         taken = False
-        while True:
-            try:
-                message = bus.recv(zmq.DONTWAIT)
-            except zmq.Again:
-                return taken
+        while is_readable(bus):
             taken = True
-            await self.take(message)
+            await self.take(bus.recv(zmq.DONTWAIT))
             # A busy bus always has a message at hand: the admin port must have its turn all the same.
             await asyncio.sleep(0)
+        return taken
 
     def _count_malformed(self, error: Exception) -> None:
         self._malformed += 1

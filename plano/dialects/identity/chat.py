@@ -25,8 +25,6 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 # OpenAI's shape, and Anthropic's, which says its type first.
 _ERROR_BODY = re.compile(rb'\s*\{\s*"(?:error"\s*:\s*[{"]|type"\s*:\s*"error")')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
-# Both look at the beginning of a line: the same text inside an answer is content.
-_DONE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]")
 _LAST_DATA = re.compile(rb"(?:.*[\r\n]|\A)data:", re.DOTALL)
 _BACKSLASH: Final = 0x5C
 _MAX_USAGE_OBJECTS: Final = 16
@@ -224,8 +222,14 @@ def is_error_body(data: bytes) -> bool:
 
 
 def is_done(tail: bytes) -> bool:
-    """Does the end of a stream hold its end mark, [DONE]?"""
-    return _DONE.search(tail) is not None
+    """Does the end of a stream hold its end mark, [DONE]? Not the same text inside an answer: that is content."""
+    place = tail.rfind(b"[DONE]")
+    while place >= 0:
+        line = max(tail.rfind(b"\n", 0, place), tail.rfind(b"\r", 0, place)) + 1
+        if tail[line:place] in (b"data: ", b"data:"):
+            return True
+        place = tail.rfind(b"[DONE]", 0, place)
+    return False
 
 
 def ends_with_error(tail: bytes) -> bool:
