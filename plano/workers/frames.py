@@ -92,7 +92,7 @@ class FrameDecoder:
 def _decode(payload: bytes) -> Message:
     try:
         message = _unpack(payload)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise FrameError(f"not a msgpack map: {error}") from error
     if not isinstance(message.get("type"), str):
         raise FrameError("a message is a map with a type")

@@ -245,6 +245,12 @@ def test_keys_are_strings(key: Any, pad: str) -> None:
     assert (answer.status, answer.id, answer.fault) == (Status.BAD_CALL, 3, "encoding")
 
 
+@pytest.mark.parametrize("key", [b"\x80", b"\x91\x80", b"\xdd\xff\xff\xff\xff", b"\xd6\xff\0\0\0\1"])
+def test_what_is_no_string_is_no_key(key: bytes) -> None:
+    error = refused(frame(VERSION, Kind.CALL, 3, "guard", 100, b"", {})[:-1] + b"\x81" + key + b"\xc0")
+    assert (error.status, error.id, error.fault) == (Status.BAD_CALL, 3, "encoding")
+
+
 @pytest.mark.parametrize("place", range(7))
 def test_no_field_is_too_deep_to_be_refused(place: int) -> None:
     for depth in (50, *range(800, 1_000), 2_000, 100_000):
