@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import msgpack
+import msgspec
 
 from plano.workers.boot import ChildBoot
 
@@ -20,6 +20,7 @@ Message = dict[str, Any]
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _HEADER = struct.Struct("!I")
+_unpack = msgspec.msgpack.Decoder(Message).decode
 
 
 class FrameError(Exception):
@@ -33,7 +34,7 @@ def encode_boot(boot: ChildBoot) -> bytes:
 
 def encode_message(message: Message) -> bytes:
     """Any later frame."""
-    return _frame(msgpack.packb(message))
+    return _frame(msgspec.msgpack.encode(message))
 
 
 def _frame(payload: bytes) -> bytes:
@@ -90,10 +91,10 @@ class FrameDecoder:
 
 def _decode(payload: bytes) -> Message:
     try:
-        message = msgpack.unpackb(payload)
-    except ValueError as error:
-        raise FrameError(f"not msgpack: {error}") from error
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        message = _unpack(payload)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FrameError(f"not a msgpack map: {error}") from error
+    if not isinstance(message.get("type"), str):
         raise FrameError("a message is a map with a type")
     return message
 

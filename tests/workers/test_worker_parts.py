@@ -45,8 +45,15 @@ def test_messages_survive_any_cut_of_the_stream(cuts: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"\xff\xff\xff\xff", b"\0\0\0\x01\xc1", b"\0\0\0\x01\x05", b"\0\0\0\x01\x80"],
-    ids=["huge", "no", "int", "map"],
+    [
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\x01\xc1",
+        b"\0\0\0\x01\x05",
+        b"\0\0\0\x01\x80",
+        b"\0\0\0\x03\x81\x01\x01",
+        b"\0\0\x20\0" + b"\x91" * 0x2000,
+    ],
+    ids=["huge", "no", "int", "map", "key", "deep"],
 )
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(FrameError):
