@@ -144,17 +144,19 @@ def replace_model(data: bytes, body: dict[str, Any], model: str) -> bytes:
     read the one that we did not.
     """
     old = body.get("model")
-    place = data.find(b'"model"') + 7
-    if place > 6 and type(old) is str and (b"\\" not in data or b"\\u006" not in data):
+    key = data.rfind(b'"model"')  # from the end, and `find` instead of `in`: both are twice as fast
+    if (
+        key >= 0
+        and type(old) is str
+        and data.find(b'"model"', 0, key) < 0
+        and (data.find(b"\\") < 0 or data.find(b"\\u006") < 0)
+    ):
         value = orjson.dumps(old)
-        start = data.find(value, place)
-        end = start + len(value)
-        if (
-            start > 0
-            and (start == place + 1 or data[place:start].strip(b" \t\r\n") == b":")
-            and data.find(b'model"', end) < 0
-        ):
-            return data if old == model else data[:start] + orjson.dumps(model) + data[end:]
+        start = key + 8
+        if not data.startswith(value, start):
+            start = data.find(value, start)
+        if start >= 0 and (start == key + 8 or data[key + 7 : start].strip(b" \t\r\n") == b":"):
+            return data if old == model else b"%b%b%b" % (data[:start], orjson.dumps(model), data[start + len(value) :])
     return encode({**body, "model": model})
 
 
