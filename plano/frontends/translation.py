@@ -122,6 +122,8 @@ class Translation:
         """A whole answer in the client's dialect, or why it is none. `streamed`: it came as a stream all the same."""
         try:
             return self._assemble(self.read_stream(body, True)) if streamed else self._read_document(body)
+        except BadAnswer as bad:
+            return Failure(FailureKind.PROTOCOL, str(bad), body=body[:2048])
         except Exception:
             log.exception("reading an answer failed")
             return Failure(FailureKind.PROTOCOL, "the answer could not be read")
@@ -134,8 +136,6 @@ class Translation:
             answer = self._upstream.parse_answer(parsed, self._conversation)
         except orjson.JSONDecodeError:
             return Failure(FailureKind.PROTOCOL, "the answer is not JSON", body=body[:2048])
-        except BadAnswer as error:
-            return Failure(FailureKind.PROTOCOL, str(error), body=body[:2048])
         restore(answer, self._conversation)
         answer.id = answer.id or self._answer_id
         answer.model = answer.model or self._model

@@ -31,6 +31,7 @@ from plano.dialects.conversation import (
     UpstreamError,
     Usage,
 )
+from tests.dialects.bodies import NESTED
 
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "openai_chat.json").read_text())
 RESPONSE = Draft202012Validator({"$ref": "#/$defs/CreateChatCompletionResponse", **SCHEMAS})
@@ -109,6 +110,12 @@ def test_calls_without_an_id_get_one_of_their_own() -> None:
         "call_0_0_chatcmpl-1",
         "call_0_1_chatcmpl-1",
     ]
+
+
+def test_arguments_that_cannot_be_written_again_make_no_answer() -> None:
+    call = {"id": "1", "function": {"name": "f", "arguments": NESTED}}
+    with pytest.raises(BadAnswer, match="nested too deeply"):
+        answer_of({"content": None, "tool_calls": [call]})
 
 
 def test_signatures_are_marked_as_those_of_this_dialect() -> None:

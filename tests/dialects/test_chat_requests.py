@@ -35,6 +35,7 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
+from tests.dialects.bodies import NESTED
 
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "openai_chat.json").read_text())
 REQUEST = Draft202012Validator({"$ref": "#/$defs/CreateChatCompletionRequest", **SCHEMAS})
@@ -311,6 +312,14 @@ def test_cache_markers_on_parts_and_on_messages() -> None:
             {
                 "messages": [
                     {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": 1}}]}
+                ]
+            },
+            "messages[0].tool_calls[0].function.arguments",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": NESTED}}]}
                 ]
             },
             "messages[0].tool_calls[0].function.arguments",

@@ -47,6 +47,7 @@ from plano.dialects.events import (
     TextDelta,
     UsageKnown,
 )
+from tests.dialects.bodies import NESTED
 
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "openai_chat.json").read_text())
 CHUNK = Draft202012Validator({"$ref": "#/$defs/CreateChatCompletionStreamResponse", **SCHEMAS})
@@ -129,6 +130,21 @@ def call(index: Any = 0, *, id: str | None = None, name: str | None = None, argu
 
 def calls(*entries: dict[str, Any], finish: Any = None) -> bytes:
     return chunk({"tool_calls": list(entries)}, finish)
+
+
+# The call behind it, and the usage, must not be told any more.
+DEEP_CALL = (
+    b"data: %b\n\n"
+    % json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "choices": [
+                {"index": 0, "delta": {"tool_calls": [call(0, name="f", arguments=NESTED), call(1, name="g")]}}
+            ],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+        }
+    ).encode()
+)
 
 
 def tools_of(*pieces: bytes) -> list[tuple[str, str, str]]:
@@ -413,6 +429,7 @@ def test_several_choices_finish_each_for_itself() -> None:
         ([b"data: nonsense\n\n"], "not valid JSON"),
         ([b"data: 7\n\n"], "not an object"),
         ([calls(call(0, arguments="{}")), chunk(finish="tool_calls"), DONE], "without a name"),
+        ([DEEP_CALL, chunk(finish="tool_calls"), DONE], "nested too deeply"),
         ([b'{"choices":'], "neither a stream nor valid JSON"),
         ([b'{"choices":[]}'], "no choices"),
     ],

@@ -175,8 +175,10 @@ class Reader(StreamReader):
             self._start(chunk, events)
         if some and not self._finished:
             for position, choice in enumerate(choices):
-                if type(choice) is dict:
+                if type(choice) is dict and not self._over:
                     self._read_choice(choice, position, events)
+            if self._over:
+                return
         usage = usage_of_chunk(chunk)
         if not usage.known:
             return
@@ -244,7 +246,7 @@ class Reader(StreamReader):
         calls = delta.get("tool_calls")
         if type(calls) is list:
             for entry in calls:
-                if type(entry) is dict:
+                if type(entry) is dict and not self._over:
                     self._read_call(choice, entry, events)
         function = delta.get("function_call")
         if type(function) is dict and not calls:
@@ -292,7 +294,11 @@ class Reader(StreamReader):
                     self._add_text(choice, BlockKind.THINKING, text, events)
 
     def _read_call(self, choice: _Choice, entry: Json, events: list[Event]) -> None:
-        call = choice.calls.add(entry, self._id)
+        try:
+            call = choice.calls.add(entry, self._id)
+        except BadAnswer as error:
+            self._fail(str(error), events)
+            return
         if call is None:
             return
         if call.index < 0 and call.name:

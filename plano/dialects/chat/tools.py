@@ -78,11 +78,14 @@ def parse_calls(message: Json, path: str) -> list[ToolUse]:
         arguments = function.get("arguments")
         if arguments is not None and type(arguments) is not str and type(arguments) is not dict:
             raise BadRequest(f"'{inner}.arguments' must be a string of JSON.", f"{inner}.arguments")
+        text = arguments_text(arguments)
+        if text is None:
+            raise BadRequest(f"'{inner}.arguments' is nested too deeply.", f"{inner}.arguments")
         calls.append(
             ToolUse(
                 call_id,
                 require_string(function, "name", inner),
-                arguments_text(arguments),
+                text,
                 cache=read_cache(call),
                 signature=signature_of(call),
             )
@@ -90,11 +93,17 @@ def parse_calls(message: Json, path: str) -> list[ToolUse]:
     return calls
 
 
-def arguments_text(arguments: Any) -> str:
-    """Arguments as the text they should be; some servers and clients send the object itself."""
+def arguments_text(arguments: Any) -> str | None:
+    """Arguments as the text they should be; some servers and clients send the object itself. None for one that cannot
+    be written: nested deeper than the encoder goes."""
     if arguments is None:
         return ""
-    return arguments if type(arguments) is str else orjson.dumps(arguments).decode()
+    if type(arguments) is str:
+        return arguments
+    try:
+        return orjson.dumps(arguments).decode()
+    except orjson.JSONEncodeError:
+        return None
 
 
 def signature_of(call: Json) -> str | None:
