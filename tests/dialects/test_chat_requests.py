@@ -480,6 +480,37 @@ def test_a_budget_of_thinking_becomes_an_effort() -> None:
     assert efforts == ["low", "medium", "high"]
 
 
+def test_free_text_tools_of_other_dialects_are_functions_here() -> None:
+    """OpenAI's own models are called in the responses dialect by its clients: what is left knows functions only."""
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: X"}
+    turns = [
+        Turn("assistant", [ToolUse("1", "sql", 'SELECT "a"', custom=True)]),
+        Turn("user", [ToolResult("1", [Text("a")])]),
+    ]
+    conversation = Conversation(
+        "m",
+        turns,
+        tools=[Tool("sql", "Runs SQL", custom=True, grammar=grammar), Tool("text", custom=True)],
+        tool_choice=ToolChoice("tool", "sql"),
+        notes={"dialect": "responses"},
+    )
+    dropped = Dropped()
+    body = render_request(conversation, "m", dropped)
+    call, result = body["messages"]
+    assert call["tool_calls"] == [
+        {"id": "1", "type": "function", "function": {"name": "sql", "arguments": '{"input":"SELECT \\"a\\""}'}}
+    ]
+    assert (result["role"], result["tool_call_id"]) == ("tool", "1")
+    assert [tool["type"] for tool in body["tools"]] == ["function", "function"]
+    function = body["tools"][0]["function"]
+    assert (function["name"], function["description"]) == ("sql", "Runs SQL")
+    assert function["parameters"]["required"] == ["input"]
+    assert "start: X" in function["parameters"]["properties"]["input"]["description"]
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "sql"}}
+    assert dropped.names == ["tools[0].format"]
+    assert [error.message for error in REQUEST.iter_errors(body)] == []
+
+
 # -- there and back --------------------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -536,10 +567,11 @@ conversations = st.builds(
 
 @given(conversations)
 def test_any_conversation_goes_there_and_back_and_is_valid_on_the_way(conversation: Conversation) -> None:
+    conversation.notes = {"dialect": "chat"}
     body = render_request(conversation, "m", Dropped())
     assert [error.message for error in REQUEST.iter_errors(body)] == []
     back = parse_request(body)
-    back.notes = {}
+    back.notes = conversation.notes
     conversation.include_usage = conversation.stream  # is always asked for
     for turn in conversation.turns:
         turn.blocks = turn.blocks or [Text("")]

@@ -28,6 +28,7 @@ from plano.dialects.conversation import (
     StopReason,
     Text,
     Thinking,
+    Tool,
     ToolUse,
     UpstreamError,
     Usage,
@@ -359,6 +360,24 @@ def test_custom_tools_and_the_deprecated_function_call() -> None:
     )
     assert answer.blocks == [ToolUse("call_0_0_chatcmpl-1", "f", "{}")]
     assert answer.stop is StopReason.TOOL_USE
+
+
+def test_a_function_that_stands_for_a_free_text_tool_gives_its_text() -> None:
+    asked = Conversation("m", [], tools=[Tool("sql", custom=True)])
+    stream = (
+        calls(call(0, id="a", name="sql", arguments='{"inp'), call(1, id="b", name="f", arguments="{}"))
+        + calls(call(0, arguments='ut":"SELECT \\"a\\""}'))
+        + chunk(finish="tool_calls")
+        + DONE
+    )
+    function = {"name": "sql", "arguments": '{"input":"SELECT \\"a\\""}'}
+    message = {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "function": function}]}
+    whole = json.dumps({"id": "chatcmpl-1", "choices": [{"message": message}]}).encode()
+    for data, others in ((stream, [ToolUse("b", "f", "{}")]), (whole, [])):
+        reader = Reader(asked)
+        events = [*reader.feed(data), *reader.end()]
+        check_order(events)
+        assert assemble(events).blocks == [ToolUse("a", "sql", 'SELECT "a"', custom=True), *others]
 
 
 def test_reasoning_under_all_its_names_is_said_once() -> None:

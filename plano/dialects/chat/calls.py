@@ -25,6 +25,7 @@ class Call:
     given_id: str = ""
     name: str = ""
     custom: bool = False
+    held: bool = False  # a function that stands for a free-text tool: its text is known when the arguments are whole
     index: int = -1
     pieces: list[str] = field(default_factory=list)
     taken: int = 0  # of `pieces`

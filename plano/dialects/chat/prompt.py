@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from plano.dialects.chat.content import document_text, name_of, note_text, render_parts
 from plano.dialects.chat.reasoning import render_sent_reasoning
-from plano.dialects.chat.tools import render_call, untagged_signature
+from plano.dialects.chat.tools import render_sent_call
 from plano.dialects.conversation import (
     Block,
     Conversation,
@@ -31,6 +31,7 @@ from plano.dialects.conversation import (
 
 def render_messages(conversation: Conversation, dropped: Dropped) -> list[Json]:
     """The messages, in order. Raises Untranslatable for content that this dialect has no form for."""
+    own = conversation.notes.get("dialect") == "chat"
     messages: list[Json] = []
     if conversation.system:
         for text in conversation.system:
@@ -39,7 +40,7 @@ def render_messages(conversation: Conversation, dropped: Dropped) -> list[Json]:
     for number, turn in enumerate(conversation.turns):
         path = f"messages[{number}].content"
         if turn.role == "assistant":
-            message = _render_assistant(turn, dropped)
+            message = _render_assistant(turn, own, dropped)
         elif turn.role == "system":
             message = {"role": "system", "content": _join_lines(turn.blocks, "\n\n", dropped)}
         else:
@@ -83,7 +84,7 @@ def end_of(text: str) -> str:
     return text if len(text) <= 2 else text[len(text) - 2 :]
 
 
-def _render_assistant(turn: Turn, dropped: Dropped) -> Json:
+def _render_assistant(turn: Turn, own: bool, dropped: Dropped) -> Json:
     calls: list[Json] = []
     refusals: list[str] = []
     message: Json = {"role": "assistant", "content": None}
@@ -93,7 +94,7 @@ def _render_assistant(turn: Turn, dropped: Dropped) -> Json:
         elif isinstance(block, ToolUse):
             if block.cache is not None:
                 dropped.add("cache_control")
-            calls.append(render_call(block, untagged_signature(block)))
+            calls.append(render_sent_call(block, own))
         elif isinstance(block, Refusal):
             refusals.append(block.text)
         elif isinstance(block, Opaque) and block.dialect == "chat" and "audio" in block.value:

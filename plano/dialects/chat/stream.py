@@ -20,6 +20,7 @@ from plano.dialects.chat.reasoning import reasoning_text, tag
 from plano.dialects.chat.usage import stop_of, stop_sequence_of, usage_of_chunk
 from plano.dialects.chat.writer import Writer
 from plano.dialects.conversation import BadAnswer, Conversation, Json, StopReason, UpstreamError, Usage
+from plano.dialects.custom_tools import custom_names, restore, unwrap
 from plano.dialects.events import (
     ArgumentsDelta,
     BlockKind,
@@ -64,6 +65,8 @@ class Reader(StreamReader):
     behind it: some servers go on with content after it. A server that answers in one piece is understood too."""
 
     def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._custom = custom_names(conversation)
         self._parser = SseParser()
         self._choices: dict[int, _Choice] = {}
         self._next = 0  # the number of the next block
@@ -162,9 +165,12 @@ class Reader(StreamReader):
             events.append(Failed(parse_error(body, 0)))
             return
         try:
-            events.extend(events_of(parse_answer(body)))
+            answer = parse_answer(body)
         except BadAnswer as error:
             self._fail(str(error), events)
+            return
+        restore(answer, self._conversation)
+        events.extend(events_of(answer))
 
     def _read_chunk(self, chunk: Json, events: list[Event]) -> None:
         value = chunk.get("choices")
@@ -304,6 +310,8 @@ class Reader(StreamReader):
         if call.index < 0 and call.name:
             self._close(choice, events)
             call.index = self._take_index()
+            if not call.custom and call.name in self._custom:
+                call.custom = call.held = True
             kind = BlockKind.TOOL_USE
             events.append(
                 BlockStarted(call.index, kind, id=call.id, name=call.name, custom=call.custom, choice=choice.number)
@@ -357,6 +365,8 @@ class Reader(StreamReader):
                 if call.index < 0:
                     self._fail("The upstream sent a tool call without a name.", events)
                     return
+                if call.held:
+                    events.append(ArgumentsDelta(call.index, unwrap(call.take_pending())))
                 events.append(BlockStopped(call.index))
         for choice in choices:
             stop = stop_of(choice.reason, bool(choice.calls.order), choice.refused)
@@ -373,7 +383,7 @@ class Reader(StreamReader):
 
 
 def _flush(call: Call, events: list[Event]) -> None:
-    text = call.take_pending()
+    text = "" if call.held else call.take_pending()
     if text:
         events.append(ArgumentsDelta(call.index, text))
     if call.signature is not None and not call.signature_sent:

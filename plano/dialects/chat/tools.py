@@ -3,6 +3,9 @@
 Source: OpenAI API reference, "Create chat completion": ChatCompletionTool, CustomToolChatCompletions,
 ChatCompletionToolChoiceOption, ChatCompletionAllowedToolsChoice, ChatCompletionMessageToolCall; the deprecated
 `functions` and `function_call`. `extra_content.google.thought_signature` of a call: Gemini API, "OpenAI compatibility".
+
+Free-text tools are OpenAI's alone among the servers of this dialect, and OpenAI's are reached in the dialect of those
+who ask for such tools. A client of another dialect is sent on with functions in their place (see custom_tools.py).
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from plano.dialects.conversation import (
     ToolUse,
     Untranslatable,
 )
+from plano.dialects.custom_tools import schema_of, wrap
 from plano.dialects.gemini.content import SIGNATURE_TAG
 
 _MODES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
@@ -70,8 +74,8 @@ def parse_calls(message: Json, path: str) -> list[ToolUse]:
         if call.get("type") == "custom":
             custom = require_object(call, "custom", place)
             inner = join_path(place, "custom")
-            name, text = require_string(custom, "name", inner), read_string(custom, "input", inner) or ""
-            calls.append(ToolUse(call_id, name, text, custom=True, cache=read_cache(call)))
+            name, given = require_string(custom, "name", inner), read_string(custom, "input", inner) or ""
+            calls.append(ToolUse(call_id, name, given, custom=True, cache=read_cache(call)))
             continue
         function = require_object(call, "function", place)
         inner = join_path(place, "function")
@@ -127,6 +131,13 @@ def untagged_signature(call: ToolUse) -> str | None:
     return call.signature.removeprefix(SIGNATURE_TAG)
 
 
+def render_sent_call(call: ToolUse, own: bool) -> Json:
+    """A tool call of a request. `own`: its client speaks this dialect."""
+    if call.custom and not own:
+        call = ToolUse(call.id, call.name, orjson.dumps(wrap(call.arguments)).decode())
+    return render_call(call, untagged_signature(call))
+
+
 def render_call(call: ToolUse, signature: str | None) -> Json:
     """A tool call, of a request or of an answer."""
     if call.custom:
@@ -141,13 +152,16 @@ def render_call(call: ToolUse, signature: str | None) -> Json:
 def render_tools(conversation: Conversation, body: Json, dropped: Dropped) -> None:
     """Put tools and the choice among them into the request `body`. Raises Untranslatable for a provider's own tool
     that this dialect has nothing for: without it the answer would be another one."""
+    own = conversation.notes.get("dialect") == "chat"
     tools: list[Json] = []
     for number, tool in enumerate(conversation.tools):
         if tool.cache is not None:
             dropped.add("cache_control")
         if tool.opaque is None:
-            tools.append(_render_tool(tool))
-        elif conversation.notes.get("dialect") == "chat":
+            if tool.custom and not own and tool.grammar is not None and tool.grammar.get("type") != "text":
+                dropped.add(f"tools[{number}].format")
+            tools.append(_render_tool(tool, own))
+        elif own:
             tools.append(tool.opaque)
         elif str(tool.opaque.get("type")).startswith("web_search"):
             body.setdefault("web_search_options", _web_search(tool.opaque))
@@ -158,7 +172,8 @@ def render_tools(conversation: Conversation, body: Json, dropped: Dropped) -> No
         return
     body["tools"] = tools
     if conversation.tool_choice is not None:
-        body["tool_choice"] = _render_choice(conversation.tool_choice, conversation.tools)
+        custom = {tool.name for tool in conversation.tools if tool.custom and own}
+        body["tool_choice"] = _render_choice(conversation.tool_choice, custom)
     if conversation.parallel_tools is not None:
         body["parallel_tool_calls"] = conversation.parallel_tools
 
@@ -247,10 +262,13 @@ def _tool_name(value: Json, path: str) -> str:
     return require_string(require_object(value, kind, path), "name", join_path(path, kind))
 
 
-def _render_tool(tool: Tool) -> Json:
+def _render_tool(tool: Tool, own: bool) -> Json:
     described: Json = {"name": tool.name}
     if tool.description is not None:
         described["description"] = tool.description
+    if tool.custom and not own:
+        described["parameters"] = schema_of(tool)
+        return {"type": "function", "function": described}
     if tool.custom:
         if tool.grammar is not None:
             described["format"] = _nest_grammar(tool.grammar)
@@ -262,9 +280,9 @@ def _render_tool(tool: Tool) -> Json:
     return {"type": "function", "function": described}
 
 
-def _render_choice(choice: ToolChoice, tools: list[Tool]) -> Any:
+def _render_choice(choice: ToolChoice, custom: set[str]) -> Any:
+    """`custom` are the names of the free-text tools."""
     mode = "required" if choice.mode == "any" else choice.mode
-    custom = {tool.name for tool in tools if tool.custom}
     if choice.mode == "tool":
         return _named(choice.name or "", custom)
     if choice.allowed is not None and choice.mode != "none":
