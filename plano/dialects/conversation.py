@@ -98,6 +98,18 @@ class Document:
 
 
 @dataclass(slots=True)
+class SearchResult:
+    """What a search of the client's own has found: `texts` of the page or record `title`, found at `source`. The answer
+    is to cite it if `citations`."""
+
+    source: str
+    title: str
+    texts: list[str]
+    citations: bool = False
+    cache: Json | None = None
+
+
+@dataclass(slots=True)
 class Audio:
     """Base64 `data` of `format` (wav, mp3)."""
 
@@ -122,7 +134,7 @@ class ToolUse:
 
 @dataclass(slots=True)
 class ToolResult:
-    """What a tool said. `content` holds Text, Image and Document blocks."""
+    """What a tool said. `content` holds Text, Image, Document and SearchResult blocks."""
 
     id: str
     content: list[Block]
@@ -159,14 +171,26 @@ class Refusal:
 
 @dataclass(slots=True)
 class Opaque:
-    """A block only one dialect knows (a server tool's result, a new content type). It survives between equal dialects
-    and is dropped, by name, between different ones. `value` is the block as it came."""
+    """A block only one dialect knows (a server tool's result, a new content type). It survives between equal dialects;
+    between different ones it is dropped, by name, or refused (see omission.py). `value` is the block as it came."""
 
     dialect: str
     value: Json
 
 
-Block = Text | Image | Document | Audio | ToolUse | ToolResult | Thinking | RedactedThinking | Refusal | Opaque
+Block = (
+    Text
+    | Image
+    | Document
+    | SearchResult
+    | Audio
+    | ToolUse
+    | ToolResult
+    | Thinking
+    | RedactedThinking
+    | Refusal
+    | Opaque
+)
 
 
 @dataclass(slots=True)

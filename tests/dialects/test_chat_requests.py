@@ -425,7 +425,7 @@ def test_only_signatures_of_this_dialect_go_back_to_an_upstream() -> None:
 
 def test_what_is_harmless_is_dropped_by_name() -> None:
     body, dropped = render(
-        Turn("user", [Text("a", cache={"type": "ephemeral"}), Opaque("messages", {"type": "container_upload"})]),
+        Turn("user", [Text("a", cache={"type": "ephemeral"}), Opaque("messages", {"type": "tool_reference"})]),
         top_k=3,
         user="u" * 65,
         metadata={"user_id": "1"},
@@ -435,7 +435,7 @@ def test_what_is_harmless_is_dropped_by_name() -> None:
     )
     assert dropped == [
         "cache_control",
-        "container_upload",
+        "tool_reference",
         "thinking",
         "reasoning.summary",
         "include",

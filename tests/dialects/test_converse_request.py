@@ -591,9 +591,14 @@ def test_several_answers_cannot_be_had() -> None:
 
 def test_blocks_of_other_dialects_are_dropped_by_name_and_own_ones_pass() -> None:
     own = {"guardContent": {"text": {"text": "x"}}}
-    body, dropped = render(user("a", Opaque("converse", own), Opaque("messages", {"type": "search_result"})))
-    assert body["messages"][0]["content"] == [{"text": "a"}, own]
-    assert dropped == ["messages[0].content[2]"]
+    theirs = Opaque("messages", {"type": "server_tool_use"})
+    body, dropped = render(user("a", Opaque("converse", own)), model_says("b", theirs), user("c"))
+    assert [message["content"] for message in body["messages"]] == [
+        [{"text": "a"}, own],
+        [{"text": "b"}],
+        [{"text": "c"}],
+    ]
+    assert dropped == ["messages[1].content[1]"]
 
 
 def test_citations_of_the_past_are_dropped_but_not_their_text() -> None:

@@ -28,10 +28,12 @@ from plano.dialects.conversation import (
     Json,
     Opaque,
     Refusal,
+    SearchResult,
     Text,
     Thinking,
     Untranslatable,
 )
+from plano.dialects.omission import kind_of, omit, search_result_text
 
 # How base64 of the usual formats begins; for data that comes without its media type.
 _BEGINNINGS: Final = (
@@ -214,8 +216,13 @@ def _render_part(block: Block, path: str, dropped: Dropped) -> Json | None:
         return _render_document(block, path, dropped)
     if isinstance(block, Audio):
         return {"type": "input_audio", "input_audio": {"data": block.data, "format": block.format}}
-    if isinstance(block, Opaque) and block.dialect == "chat":
-        return block.value
+    if isinstance(block, SearchResult):
+        return {"type": "text", "text": search_result_text(block, dropped)}
+    if isinstance(block, Opaque):
+        if block.dialect == "chat":
+            return block.value
+        omit(block, False, path, kind_of(block), dropped)
+        return None
     dropped.add(name_of(block))
     return None
 
@@ -231,8 +238,7 @@ def note_text(block: Text, dropped: Dropped) -> None:
 def name_of(block: Block) -> str:
     """What a block that is left out is called in the report."""
     if isinstance(block, Opaque):
-        kind = block.value.get("type")
-        return kind if type(kind) is str else "content"
+        return kind_of(block)
     return _NAMES.get(type(block).__name__, "content")
 
 

@@ -21,12 +21,14 @@ from plano.dialects.conversation import (
     Opaque,
     RedactedThinking,
     Refusal,
+    SearchResult,
     Text,
     Thinking,
     ToolResult,
     ToolUse,
     Turn,
 )
+from plano.dialects.omission import search_result_text
 
 
 def render_messages(conversation: Conversation, dropped: Dropped) -> list[Json]:
@@ -115,23 +117,23 @@ def _render_assistant(turn: Turn, own: bool, dropped: Dropped) -> Json:
 def _add_user(messages: list[Json], turn: Turn, path: str, dropped: Dropped) -> None:
     """Results of tools come first: they must follow the message with the calls. What a tool message cannot hold
     (images, files) comes in the user's message behind them, with a line that says whose it is."""
-    content: list[Block] = []
+    parts: list[Json] = []
     rest: list[Block] = []
     seen = False
-    for block in turn.blocks:
+    for number, block in enumerate(turn.blocks):
         if isinstance(block, ToolResult):
             seen = True
             messages.append(_render_result(block, dropped))
-            attached = [part for part in block.content if not _is_text(part)]
+            others = [part for part in block.content if not _is_text(part)]
+            attached = render_parts(others, f"{path}[{number}].content", dropped)
             if attached:
-                content.append(Text(f"Attached to the result of tool call {block.id}:"))
-                content.extend(attached)
+                parts.append({"type": "text", "text": f"Attached to the result of tool call {block.id}:"})
+                parts.extend(attached)
         else:
             rest.append(block)
-    content.extend(rest)
-    if not content and seen:
+    parts.extend(render_parts(rest, path, dropped))
+    if not parts and seen:
         return
-    parts = render_parts(content, path, dropped)
     message: Json = {"role": "user", "content": parts}
     if not parts:
         message["content"] = ""
@@ -153,7 +155,7 @@ def _render_result(result: ToolResult, dropped: Dropped) -> Json:
 
 
 def _is_text(block: Block) -> bool:
-    return isinstance(block, Text) or (isinstance(block, Document) and block.text is not None)
+    return isinstance(block, Text | SearchResult) or (isinstance(block, Document) and block.text is not None)
 
 
 def _join_lines(blocks: list[Block], between: str, dropped: Dropped) -> str:
@@ -164,6 +166,8 @@ def _join_lines(blocks: list[Block], between: str, dropped: Dropped) -> str:
             texts.append(block.text)
         elif isinstance(block, Document) and block.text is not None:
             texts.append(document_text(block))
+        elif isinstance(block, SearchResult):
+            texts.append(search_result_text(block, dropped))
         else:
             dropped.add(name_of(block))
     return between.join(texts)

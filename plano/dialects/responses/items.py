@@ -36,6 +36,7 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
+from plano.dialects.omission import kind_of, omit
 from plano.dialects.responses.parts import ITEM, parse_content, render_part
 from plano.dialects.responses.tools import ToolNames
 
@@ -225,7 +226,7 @@ class _ItemRenderer:
                 self._parts.append(part)
                 continue
             self._end_message(turn)
-            self._add_item(block, where)
+            self._add_item(block, turn.role == "assistant", where)
         self._end_message(turn)
 
     def _end_message(self, turn: Turn) -> None:
@@ -233,7 +234,7 @@ class _ItemRenderer:
             self.items.append({"type": "message", "role": turn.role, "content": self._parts})
             self._parts = []
 
-    def _add_item(self, block: Block, path: str) -> None:
+    def _add_item(self, block: Block, by_model: bool, path: str) -> None:
         if isinstance(block, ToolUse):
             self._add_call(block)
         elif isinstance(block, ToolResult):
@@ -246,7 +247,7 @@ class _ItemRenderer:
             if block.dialect == ITEM:
                 self.items.append(block.value)
             else:
-                self._dropped.add(name_of(block))
+                omit(block, by_model, path, kind_of(block), self._dropped)
 
     def _add_call(self, call: ToolUse) -> None:
         if call.cache is not None:
@@ -269,11 +270,14 @@ class _ItemRenderer:
             self._dropped.add("is_error")
         parts: list[Json] = []
         for index, block in enumerate(result.content):
-            part = render_part(block, False, f"{path}.content[{index}]", self._dropped)
-            if part is None:
-                self._dropped.add(name_of(block))
-            else:
+            where = f"{path}.content[{index}]"
+            part = render_part(block, False, where, self._dropped)
+            if part is not None:
                 parts.append(part)
+            elif isinstance(block, Opaque):
+                omit(block, False, where, kind_of(block), self._dropped)
+            else:
+                self._dropped.add(name_of(block))
         kind = "custom_tool_call_output" if result.id in self._custom else "function_call_output"
         item: Json = {"type": kind, "call_id": shorten(result.id, "call_")}
         if not parts:
