@@ -37,3 +37,10 @@ def search_result_text(result: SearchResult, dropped: Dropped) -> str:
     if result.cache is not None:
         dropped.add("cache_control")
     return "\n".join((f"Search result: {result.title}", f"Source: {result.source}", "", *result.texts))
+
+
+def error_text(text: str) -> str:
+    """What a tool that failed has said, for APIs that have no field for the failure: the model has to know of it."""
+    if text.lower().startswith("error"):
+        return text
+    return f"Error: {text}" if text else "Error"

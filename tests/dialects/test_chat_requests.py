@@ -475,6 +475,22 @@ def test_web_search_tools_of_other_dialects_are_options() -> None:
     assert not {"tools", "tool_choice", "parallel_tool_calls"} & set(body)
 
 
+def test_what_options_of_web_search_cannot_say_is_named_or_refused() -> None:
+    tool = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
+    assert render(tools=[Tool("web_search", opaque=tool)])[1] == ["tools[0].max_uses"]
+    for limit in ("allowed_domains", "blocked_domains"):
+        with pytest.raises(Untranslatable) as caught:
+            render(tools=[Tool("web_search", opaque={**tool, limit: ["a.org"]})])
+        assert caught.value.param == f"tools[0].{limit}"
+
+
+def test_a_turn_of_which_nothing_is_left_is_no_empty_message() -> None:
+    gone = Turn("assistant", [Opaque("responses", {"type": "mcp_call"})])
+    body, dropped = render(Turn("user", [Text("a")]), gone, Turn("user", [Text("b")]), Turn("assistant", [Text("")]))
+    assert [message["content"] for message in body["messages"]] == ["a", "b", ""]
+    assert dropped == ["mcp_call"]
+
+
 def test_a_budget_of_thinking_becomes_an_effort() -> None:
     efforts = [render(reasoning=Reasoning(True, budget_tokens=n))[0]["reasoning_effort"] for n in (1024, 8000, 32000)]
     assert efforts == ["low", "medium", "high"]

@@ -28,7 +28,7 @@ from plano.dialects.conversation import (
     ToolUse,
     Turn,
 )
-from plano.dialects.omission import search_result_text
+from plano.dialects.omission import error_text, search_result_text
 
 
 def render_messages(conversation: Conversation, dropped: Dropped) -> list[Json]:
@@ -42,7 +42,10 @@ def render_messages(conversation: Conversation, dropped: Dropped) -> list[Json]:
     for number, turn in enumerate(conversation.turns):
         path = f"messages[{number}].content"
         if turn.role == "assistant":
-            message = _render_assistant(turn, own, dropped)
+            said = _render_assistant(turn, own, dropped)
+            if said is None:
+                continue
+            message = said
         elif turn.role == "system":
             message = {"role": "system", "content": _join_lines(turn.blocks, "\n\n", dropped)}
         else:
@@ -86,7 +89,8 @@ def end_of(text: str) -> str:
     return text if len(text) <= 2 else text[len(text) - 2 :]
 
 
-def _render_assistant(turn: Turn, own: bool, dropped: Dropped) -> Json:
+def _render_assistant(turn: Turn, own: bool, dropped: Dropped) -> Json | None:
+    """None for a turn of which nothing is left: an empty message in its place would be one that nobody has said."""
     calls: list[Json] = []
     refusals: list[str] = []
     message: Json = {"role": "assistant", "content": None}
@@ -104,9 +108,13 @@ def _render_assistant(turn: Turn, own: bool, dropped: Dropped) -> Json:
         elif not isinstance(block, Thinking | RedactedThinking):
             dropped.add(name_of(block))
     text = join_texts(turn.blocks)
-    if text or not (calls or refusals or "audio" in message):
+    reasoning = render_sent_reasoning(turn.blocks, dropped)
+    silent = not (text or calls or refusals or "audio" in message)
+    if silent and not reasoning and turn.blocks and not any(isinstance(block, Text) for block in turn.blocks):
+        return None
+    if text or silent:
         message["content"] = text
-    message.update(render_sent_reasoning(turn.blocks, dropped))
+    message.update(reasoning)
     if refusals:
         message["refusal"] = "".join(refusals)
     if calls:
@@ -148,10 +156,7 @@ def _render_result(result: ToolResult, dropped: Dropped) -> Json:
     if result.cache is not None:
         dropped.add("cache_control")
     text = _join_lines([block for block in result.content if _is_text(block)], "\n", dropped)
-    if result.is_error and not text.lower().startswith("error"):
-        # There is no field for it, and the model has to know.
-        text = f"Error: {text}" if text else "Error"
-    return {"role": "tool", "tool_call_id": result.id, "content": text}
+    return {"role": "tool", "tool_call_id": result.id, "content": error_text(text) if result.is_error else text}
 
 
 def _is_text(block: Block) -> bool:

@@ -38,6 +38,9 @@ from plano.dialects.conversation import (
 from plano.dialects.custom_tools import schema_of, wrap
 from plano.dialects.gemini.content import SIGNATURE_TAG
 
+# Of the web search tools of other dialects: what `web_search_options` can say, and what must not be left unsaid.
+_SEARCH_FIELDS: Final = frozenset(("type", "name", "search_context_size", "user_location"))
+_SEARCH_LIMITS: Final = frozenset(("allowed_domains", "blocked_domains", "filters"))
 _MODES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
 
 
@@ -164,7 +167,7 @@ def render_tools(conversation: Conversation, body: Json, dropped: Dropped) -> No
         elif own:
             tools.append(tool.opaque)
         elif str(tool.opaque.get("type")).startswith("web_search"):
-            body.setdefault("web_search_options", _web_search(tool.opaque))
+            body.setdefault("web_search_options", _web_search(tool.opaque, f"tools[{number}]", dropped))
         else:
             kind = tool.opaque.get("type") or tool.name
             raise Untranslatable(f"This model's API has no tool of the type '{kind}'.", f"tools[{number}]")
@@ -296,9 +299,15 @@ def _named(name: str, custom: set[str]) -> Json:
     return {"type": kind, kind: {"name": name}}
 
 
-def _web_search(tool: Json) -> Json:
-    """`web_search_options` for a web search tool of the messages or the responses dialect."""
+def _web_search(tool: Json, path: str, dropped: Dropped) -> Json:
+    """`web_search_options` for a web search tool of the messages or the responses dialect. Raises Untranslatable for a
+    limit to some domains."""
     options: Json = {}
+    for name, value in tool.items():
+        if name in _SEARCH_LIMITS and value:
+            raise Untranslatable("This model's API searches the whole web, or not at all.", f"{path}.{name}")
+        if name not in _SEARCH_FIELDS and value is not None:
+            dropped.add(f"{path}.{name}")
     size, location = tool.get("search_context_size"), tool.get("user_location")
     if type(size) is str:
         options["search_context_size"] = size

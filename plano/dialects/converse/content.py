@@ -38,7 +38,7 @@ from plano.dialects.conversation import (
 from plano.dialects.converse.models import Traits
 from plano.dialects.converse.names import CallIds, converse_document_name, converse_tool_name
 from plano.dialects.custom_tools import wrap
-from plano.dialects.omission import omit, search_result_text
+from plano.dialects.omission import error_text, omit, search_result_text
 
 DIALECT: Final = "converse"
 
@@ -243,12 +243,12 @@ class _Renderer:
                 content.extend(self._opaque(block, False, inner))
             else:
                 raise Untranslatable("Bedrock takes texts, images and documents as a tool's result.", inner)
+        if result.is_error and not self._traits.takes_result_status():
+            first = content.pop(0)["text"] if content and "text" in content[0] else ""
+            content.insert(0, {"text": error_text(first)})
         rendered: Json = {"toolUseId": self._ids.of_result(result.id), "content": content or [{"text": EMPTY_TEXT}]}
-        if result.is_error:
-            if self._traits.takes_result_status():
-                rendered["status"] = "error"
-            else:
-                self._dropped.add(f"{place}.is_error")
+        if result.is_error and self._traits.takes_result_status():
+            rendered["status"] = "error"
         # Converse has no cache points inside a result: the next place after it is after the result.
         return self._with_cache({"toolResult": rendered}, cache)
 

@@ -36,7 +36,7 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
-from plano.dialects.omission import kind_of, omit
+from plano.dialects.omission import error_text, kind_of, omit
 from plano.dialects.responses.parts import ITEM, parse_content, render_part
 from plano.dialects.responses.tools import ToolNames
 
@@ -266,8 +266,6 @@ class _ItemRenderer:
     def _add_output(self, result: ToolResult, path: str) -> None:
         if result.cache is not None:
             self._dropped.add("cache_control")
-        if result.is_error:
-            self._dropped.add("is_error")
         parts: list[Json] = []
         for index, block in enumerate(result.content):
             where = f"{path}.content[{index}]"
@@ -278,6 +276,9 @@ class _ItemRenderer:
                 omit(block, False, where, kind_of(block), self._dropped)
             else:
                 self._dropped.add(name_of(block))
+        if result.is_error:
+            first = parts.pop(0)["text"] if parts and parts[0]["type"] == "input_text" else ""
+            parts.insert(0, {"type": "input_text", "text": error_text(first)})
         kind = "custom_tool_call_output" if result.id in self._custom else "function_call_output"
         item: Json = {"type": kind, "call_id": shorten(result.id, "call_")}
         if not parts:
