@@ -134,13 +134,14 @@ class ToolUse:
 
 @dataclass(slots=True)
 class ToolResult:
-    """What a tool said. `content` holds Text, Image, Document and SearchResult blocks."""
+    """What a tool said. `content` holds Text, Image, Document and SearchResult blocks. `path` as in Turn."""
 
     id: str
     content: list[Block]
     is_error: bool = False
     name: str | None = None
     cache: Json | None = None
+    path: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)
@@ -196,11 +197,13 @@ Block = (
 @dataclass(slots=True)
 class Turn:
     """One turn. Tool results stand in `user` turns, tool calls in `assistant` turns. System and developer texts that
-    come before the first turn are in `Conversation.system`; later ones are turns of role `system`."""
+    come before the first turn are in `Conversation.system`; later ones are turns of role `system`. `path` is where the
+    client's request has it (`messages[3]`), "" when that is not one place."""
 
     role: Literal["user", "assistant", "system"]
     blocks: list[Block]
     name: str | None = None
+    path: str = field(default="", compare=False)
 
 
 # -- the request ------------------------------------------------------------------------------------------------------

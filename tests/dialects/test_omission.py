@@ -9,6 +9,7 @@ import pytest
 
 from plano.dialects.codecs import CLIENTS, UPSTREAMS
 from plano.dialects.conversation import Dropped, Untranslatable
+from plano.dialects.field_names import name_field
 
 MODELS = {
     "chat": "gpt-4o",
@@ -107,3 +108,58 @@ def test_models_at_bedrock_that_know_no_search_results_read_them() -> None:
     (block,) = body["messages"][0]["content"]
     assert block["text"] == "Search result: The X\nSource: https://x/\n\nIt is\nblue."
     assert dropped.names == ["citations"]
+
+
+AUDIO = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+PDF_ID = {"type": "document", "source": {"type": "file", "file_id": "file-1"}}
+TOOL_CALLS = [{"id": name, "type": "function", "function": {"name": "f", "arguments": "{}"}} for name in ("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("client", "upstream", "body", "param"),
+    [
+        (
+            "chat",
+            "messages",
+            {"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": [{**ASKED}, AUDIO]}]},
+            "messages[1].content[1]",
+        ),
+        (
+            "chat",
+            "messages",
+            {
+                "messages": [
+                    {"role": "user", "content": "x"},
+                    {"role": "assistant", "tool_calls": TOOL_CALLS},
+                    {"role": "tool", "tool_call_id": "a", "content": "x"},
+                    {"role": "tool", "tool_call_id": "b", "content": [ASKED, AUDIO]},
+                ]
+            },
+            "messages[3].content[1]",
+        ),
+        (
+            "messages",
+            "gemini",
+            {"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": [ASKED, PDF_ID]}]},
+            "messages[1].content[1]",
+        ),
+        (
+            "messages",
+            "chat",
+            {"messages": [*CALLED, {"role": "user", "content": [*result(ASKED)["content"], UPLOAD]}]},
+            "messages[2].content[1]",
+        ),
+        (
+            "responses",
+            "messages",
+            {"input": [{"role": "developer", "content": "x"}, {"role": "user", "content": [AUDIO]}]},
+            "input[1].content[0]",
+        ),
+    ],
+)
+def test_a_refusal_names_the_place_in_the_clients_own_request(
+    client: str, upstream: str, body: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(Untranslatable) as caught:
+        render(client, upstream, body)
+    assert name_field(client, str(caught.value.param), body) == param

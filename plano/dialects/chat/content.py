@@ -96,7 +96,7 @@ def render_parts(blocks: list[Block], path: str, dropped: Dropped) -> list[Json]
     """The parts of a user message. Raises Untranslatable for content this dialect has no part for."""
     parts: list[Json] = []
     for number, block in enumerate(blocks):
-        part = _render_part(block, f"{path}[{number}]", dropped)
+        part = render_part(block, f"{path}[{number}]", dropped)
         if part is not None:
             parts.append(part)
     return parts
@@ -204,7 +204,8 @@ def _thinking_text(value: Any) -> str:
     return value if type(value) is str else ""
 
 
-def _render_part(block: Block, path: str, dropped: Dropped) -> Json | None:
+def render_part(block: Block, path: str, dropped: Dropped) -> Json | None:
+    """The part a block of a user becomes; None for one that is left out. Raises Untranslatable."""
     if isinstance(block, Text):
         note_text(block, dropped)
         return {"type": "text", "text": block.text}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plano.dialects.chat.content import document_text, name_of, note_text, render_parts
+from plano.dialects.chat.content import document_text, name_of, note_text, render_part, render_parts
 from plano.dialects.chat.reasoning import render_sent_reasoning
 from plano.dialects.chat.tools import render_sent_call
 from plano.dialects.conversation import (
@@ -40,7 +40,7 @@ def render_messages(conversation: Conversation, dropped: Dropped) -> list[Json]:
             note_text(text, dropped)
         messages.append({"role": "system", "content": "\n\n".join(text.text for text in conversation.system)})
     for number, turn in enumerate(conversation.turns):
-        path = f"messages[{number}].content"
+        path = f"{turn.path or f'messages[{number}]'}.content"
         if turn.role == "assistant":
             said = _render_assistant(turn, own, dropped)
             if said is None:
@@ -126,20 +126,22 @@ def _add_user(messages: list[Json], turn: Turn, path: str, dropped: Dropped) -> 
     """Results of tools come first: they must follow the message with the calls. What a tool message cannot hold
     (images, files) comes in the user's message behind them, with a line that says whose it is."""
     parts: list[Json] = []
-    rest: list[Block] = []
+    rest: list[Json] = []
     seen = False
     for number, block in enumerate(turn.blocks):
         if isinstance(block, ToolResult):
             seen = True
             messages.append(_render_result(block, dropped))
-            others = [part for part in block.content if not _is_text(part)]
-            attached = render_parts(others, f"{path}[{number}].content", dropped)
+            others = [inner for inner in block.content if not _is_text(inner)]
+            attached = render_parts(others, f"{block.path or f'{path}[{number}]'}.content", dropped)
             if attached:
                 parts.append({"type": "text", "text": f"Attached to the result of tool call {block.id}:"})
                 parts.extend(attached)
         else:
-            rest.append(block)
-    parts.extend(render_parts(rest, path, dropped))
+            part = render_part(block, f"{path}[{number}]", dropped)
+            if part is not None:
+                rest.append(part)
+    parts.extend(rest)
     if not parts and seen:
         return
     message: Json = {"role": "user", "content": parts}

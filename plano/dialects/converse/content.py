@@ -103,7 +103,7 @@ def render_messages(conversation: Conversation, traits: Traits, dropped: Dropped
         if turn.role == "system":
             continue
         message = _Message(turn.role)
-        renderer.add(message, turn, f"messages[{index}]")
+        renderer.add(message, turn, turn.path or f"messages[{index}]")
         if message.is_empty():
             continue
         if messages and messages[-1].role == turn.role:
@@ -225,7 +225,7 @@ class _Renderer:
         content: list[Json] = []
         cache = result.cache
         for index, block in enumerate(result.content):
-            inner = f"{place}.content[{index}]"
+            inner = f"{result.path or place}.content[{index}]"
             if isinstance(block, Text):
                 cache = cache or block.cache
                 if block.text.strip():

@@ -114,7 +114,8 @@ class ContentRenderer:
                 continue
             if turn.name is not None:
                 self._dropped.add("name")
-            parts = self._render_blocks(turn.blocks, turn.role == "assistant", f"messages[{number}].content")
+            path = turn.path or f"messages[{number}]"
+            parts = self._render_blocks(turn.blocks, turn.role == "assistant", f"{path}.content")
             role = "model" if turn.role == "assistant" else "user"
             if not parts:
                 continue
@@ -201,7 +202,7 @@ class ContentRenderer:
         self._note_cache(result.cache)
         texts: list[str] = []
         media: list[Json] = []
-        for part in self._render_blocks(result.content, False, f"{path}.content"):
+        for part in self._render_blocks(result.content, False, f"{result.path or path}.content"):
             text = part.get("text")
             if isinstance(text, str):
                 texts.append(text)

@@ -64,7 +64,8 @@ _CITATION_FIELDS: Final = {
 
 
 class MessagesRenderer:
-    """Renders the turns of one conversation. Paths in errors count the conversation's turns."""
+    """Renders the turns of one conversation. Paths in errors are those of the client's request, as far as they
+    are known, and else count the conversation's turns."""
 
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
@@ -77,7 +78,7 @@ class MessagesRenderer:
         for index, turn in enumerate(turns):
             if turn.role == "system":
                 continue
-            path = f"messages[{index}]"
+            path = turn.path or f"messages[{index}]"
             if turn.name is not None:
                 self._dropped.add("name")
             blocks = self._render_blocks(turn.blocks, turn.role == "assistant", path)
@@ -177,7 +178,7 @@ class MessagesRenderer:
         rendered: Json = {"type": "tool_result", "tool_use_id": tool_use_id}
         content: list[Json] = []
         for index, block in enumerate(result.content):
-            plain = self._render_plain(block, False, f"{path}.content[{index}]")
+            plain = self._render_plain(block, False, f"{result.path or path}.content[{index}]")
             if plain is not None:
                 content.append(plain)
         if content:

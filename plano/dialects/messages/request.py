@@ -195,13 +195,13 @@ def _read_messages(body: Json, conversation: Conversation) -> None:
         if message.get("content") is None and role != "system":
             raise BadRequest(f"'{path}.content' is missing.", f"{path}.content")
         if role == "user":
-            conversation.turns.append(Turn("user", read_content(message, "content", path, extra)))
+            conversation.turns.append(Turn("user", read_content(message, "content", path, extra), path=path))
         elif role == "assistant":
-            conversation.turns.append(Turn("assistant", read_content(message, "content", path, extra)))
+            conversation.turns.append(Turn("assistant", read_content(message, "content", path, extra), path=path))
         elif role == "system":
             texts = read_texts(message, "content", path, extra)
             if conversation.turns:
-                conversation.turns.append(Turn("system", [*texts]))
+                conversation.turns.append(Turn("system", [*texts], path=path))
             else:
                 conversation.system.extend(texts)
         else:

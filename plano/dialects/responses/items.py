@@ -104,11 +104,11 @@ class _ItemParser:
             for block in blocks:
                 self._add("assistant", block)
         elif role == "user":
-            self.turns.append(Turn("user", blocks))
+            self.turns.append(Turn("user", blocks, path=path))
         elif role == "system" or role == "developer":
             texts = [block for block in blocks if isinstance(block, Text)]
             if self.turns or len(texts) < len(blocks):
-                self.turns.append(Turn("system", blocks))
+                self.turns.append(Turn("system", blocks, path=path))
             else:
                 self.system += texts
         else:
@@ -204,7 +204,7 @@ def render_items(turns: list[Turn], native: bool, dropped: Dropped) -> list[Json
     """The `input` list of a request for an upstream of this dialect. `native`: the client speaks it too."""
     renderer = _ItemRenderer(native, dropped)
     for number, turn in enumerate(turns):
-        renderer.take(turn, f"messages[{number}]")
+        renderer.take(turn, turn.path or f"messages[{number}]")
     return renderer.items
 
 
@@ -268,7 +268,7 @@ class _ItemRenderer:
             self._dropped.add("cache_control")
         parts: list[Json] = []
         for index, block in enumerate(result.content):
-            where = f"{path}.content[{index}]"
+            where = f"{result.path or path}.content[{index}]"
             part = render_part(block, False, where, self._dropped)
             if part is not None:
                 parts.append(part)
