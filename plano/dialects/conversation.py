@@ -292,6 +292,9 @@ class Conversation:
     # What the client's dialect remembers of the client's own way to say things (its name for the limit of tokens, the
     # deprecated form of its tools), to answer it likewise. Nothing here is ever sent, or reported as dropped.
     notes: Json = field(default_factory=dict)
+    # The client's body as it came, in the one dialect whose requests may go to an upstream of their own through here:
+    # one that only streams, for a client that wants the whole answer.
+    source: Json | None = field(default=None, compare=False)
 
 
 # -- the answer -------------------------------------------------------------------------------------------------------

@@ -78,6 +78,27 @@ def test_the_same_dialect_drops_nothing(client: openai.OpenAI, claude: anthropic
     assert received["headers"]["anthropic-beta"] == "tomorrow-2027-01-01"
 
 
+def test_an_upstream_that_only_streams_gets_the_request_as_it_came_too(client: openai.OpenAI, gateway: Gateway) -> None:
+    said = [{"type": "output_text", "text": "Hm", "annotations": []}]
+    items: list[Any] = [
+        {"role": "user", "content": [{"type": "input_text", "text": "Hi", "of_tomorrow": True}]},
+        {"type": "message", "id": "msg_1", "role": "assistant", "phase": "commentary", "content": said},
+        {"type": "reasoning", "id": "rs_1_0", "summary": [{"type": "summary_text", "text": "another provider's"}]},
+        {"role": "user", "content": "And?"},
+    ]
+    member = {"type": "function", "name": "look", "parameters": {"type": "object"}, "defer_loading": True}
+    space: Any = {"type": "namespace", "name": "eyes", "description": "To see with", "tools": [member]}
+    raw = client.responses.with_raw_response.create(
+        model="chatgpt/keeps-responses", input=items, tools=[space], extra_body={"of_tomorrow": [1]}
+    )
+    assert raw.parse().output_text
+    assert dropped(raw) == ["reasoning"]
+    body = gateway.provider.wait_for_request("keeps-responses")["body"]
+    assert body["input"] == [*items[:2], items[3]]
+    assert body["tools"] == [space]
+    assert body["of_tomorrow"] == [1]
+
+
 def test_anthropics_own_fields_survive_on_the_way_to_anthropic_models_elsewhere(
     claude: anthropic.Anthropic, gateway: Gateway
 ) -> None:

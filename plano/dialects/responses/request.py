@@ -122,6 +122,7 @@ def parse_request(body: Json) -> Conversation:
         store=read_boolean(body, "store"),
         extra=extra,
         notes={"dialect": "responses", "echo": {name: body[name] for name in _ECHOED if body.get(name) is not None}},
+        source=body,
     )
     _parse_text(body, conversation)
     _parse_include(body, conversation)
