@@ -289,6 +289,8 @@ class Conversation:
     service_tier: str | None = None
     store: bool | None = None
     extra: Json = field(default_factory=dict)
+    # Paths of the client's fields within its messages, tools and options that nobody knows: dropped wherever it goes.
+    unread: list[str] = field(default_factory=list)
     # What the client's dialect remembers of the client's own way to say things (its name for the limit of tokens, the
     # deprecated form of its tools), to answer it likewise. Nothing here is ever sent, or reported as dropped.
     notes: Json = field(default_factory=dict)

@@ -83,7 +83,10 @@ class Translation:
             return sent
         if self._upstream_name != "responses":
             check_portable(self._conversation)
-        return self._upstream.render_request(self._conversation, model, dropped)
+        rendered = self._upstream.render_request(self._conversation, model, dropped)
+        for name in self._conversation.unread:
+            dropped.add(name)
+        return rendered
 
     def known_usage(self) -> KnownUsage:
         """What the upstream has reported by now."""

@@ -40,6 +40,7 @@ DIALECT: Final = "messages"
 _TEXT_FIELDS: Final = frozenset({"type", "text", "cache_control", "citations", "parsed_output"})
 _IMAGE_FIELDS: Final = frozenset({"type", "source", "cache_control"})
 _DOCUMENT_FIELDS: Final = frozenset({"type", "source", "cache_control", "title", "context", "citations"})
+_SOURCE_FIELDS: Final = frozenset({"type", "media_type", "data", "url", "file_id", "content"})
 _SEARCH_RESULT_FIELDS: Final = frozenset({"type", "source", "title", "content", "citations", "cache_control"})
 _TOOL_USE_FIELDS: Final = frozenset({"type", "id", "name", "input", "cache_control"})
 _TOOL_RESULT_FIELDS: Final = frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"})
@@ -118,6 +119,7 @@ def _read_image(block: Json, path: str, extra: Json) -> Block:
     else:
         return Opaque(DIALECT, block)
     keep_rest(block, _IMAGE_FIELDS, path, extra)
+    keep_rest(source, _SOURCE_FIELDS, where, extra)
     image.cache = read_object(block, "cache_control", path)
     return image
 
@@ -146,6 +148,7 @@ def _read_document(block: Json, path: str, extra: Json) -> Block:
     else:
         return Opaque(DIALECT, block)
     keep_rest(block, _DOCUMENT_FIELDS, path, extra)
+    keep_rest(source, _SOURCE_FIELDS, where, extra)
     document.title = read_string(block, "title", path)
     document.context = read_string(block, "context", path)
     document.citations = _read_citing(block, path)
