@@ -206,6 +206,15 @@ def test_what_is_no_answer_is_told(body: dict[str, Any]) -> None:
             Usage(9, 7, 0, 0, 5, known=True),
         ),
         ({"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 16}, Usage(9, 7, 0, 0, 5, known=True)),  # Gemini
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 7,
+                "cached_content_token_count": 4,
+                "thoughts_token_count": 5,
+            },
+            Usage(9, 7, 4, 0, 5, known=True),
+        ),
         ({"prompt_tokens": 9.0, "completion_tokens": -2}, Usage(9, 0, known=True)),
         ({"prompt_tokens": "9", "prompt_tokens_details": []}, Usage(known=True)),
         ({}, Usage()),
