@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import anthropic
@@ -196,3 +197,25 @@ def test_a_wrong_type_in_a_known_field_is_named_whatever_the_upstream_speaks(
 def test_what_was_dropped_is_named_as_the_client_named_it(speaker: Speaker) -> None:
     request = {**speaker.ask("chatgpt/has-no-limit", "Hi"), **speaker.limit(50)}
     assert set(speaker.limit(50)) <= set(dropped(speaker.raw(**request)))
+
+
+@pytest.mark.parametrize("upstream", ["groq", "anthropic", "chatgpt", "amazon_bedrock", "gemini_native"])
+def test_search_results_of_anthropics_clients_reach_every_upstream(
+    claude: anthropic.Anthropic, gateway: Gateway, upstream: str
+) -> None:
+    content: list[Any] = [
+        {
+            "type": "search_result",
+            "source": "https://x/",
+            "title": "Colours",
+            "content": [{"type": "text", "text": "The sky is blue."}],
+        },
+        {"type": "text", "text": "What colour?"},
+    ]
+    name = "us.anthropic.claude-sonnet-4-6" if upstream == "amazon_bedrock" else f"finds-{upstream}"
+    turns: list[Any] = [{"role": "user", "content": content}]
+    message = claude.messages.create(model=f"{upstream}/{name}", max_tokens=99, messages=turns)
+    assert message.content
+    body = json.dumps(gateway.provider.wait_for_request(name)["body"])
+    assert "The sky is blue." in body
+    assert "Colours" in body
