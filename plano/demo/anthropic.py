@@ -254,6 +254,8 @@ def _parse_content(content: Any, where: str) -> tuple[str, int]:
                 pass
             case {"type": "document", "source": dict()}:
                 texts.append("(a document)")
+            case {"type": "search_result", "source": str(), "title": str(title), "content": list()}:
+                texts.append(f"(a search result: {title})")
             case _:
                 raise PromptError(400, f"{where}.{index}: Input does not match any of the expected tags", param=where)
     return "\n".join(texts), images

@@ -293,6 +293,8 @@ class _ContentReader:
                     raise _refuse(f"{where}.document.name: only letters, digits, blanks, hyphens and brackets")
                 _check_source(source, where)
                 self._texts.append("(a document)")
+            case {"searchResult": {"source": str(), "title": str(title), "content": list()}} if self._role == "user":
+                self._texts.append(f"(a search result: {title})")
             case {"toolUse": {"toolUseId": str(key), "name": str(name), "input": dict()}} if self._role == "assistant":
                 if not _NAME.fullmatch(key) or not _NAME.fullmatch(name) or key in self.calls:
                     raise _refuse(f"{where}.toolUse: ids are unique; ids and names match {_NAME.pattern}")

@@ -98,6 +98,18 @@ class Document:
 
 
 @dataclass(slots=True)
+class SearchResult:
+    """What a search of the client's own has found: `texts` of the page or record `title`, found at `source`. The answer
+    is to cite it if `citations`."""
+
+    source: str
+    title: str
+    texts: list[str]
+    citations: bool = False
+    cache: Json | None = None
+
+
+@dataclass(slots=True)
 class Audio:
     """Base64 `data` of `format` (wav, mp3)."""
 
@@ -122,13 +134,14 @@ class ToolUse:
 
 @dataclass(slots=True)
 class ToolResult:
-    """What a tool said. `content` holds Text, Image and Document blocks."""
+    """What a tool said. `content` holds Text, Image, Document and SearchResult blocks. `path` as in Turn."""
 
     id: str
     content: list[Block]
     is_error: bool = False
     name: str | None = None
     cache: Json | None = None
+    path: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)
@@ -159,24 +172,38 @@ class Refusal:
 
 @dataclass(slots=True)
 class Opaque:
-    """A block only one dialect knows (a server tool's result, a new content type). It survives between equal dialects
-    and is dropped, by name, between different ones. `value` is the block as it came."""
+    """A block only one dialect knows (a server tool's result, a new content type). It survives between equal dialects;
+    between different ones it is dropped, by name, or refused (see omission.py). `value` is the block as it came."""
 
     dialect: str
     value: Json
 
 
-Block = Text | Image | Document | Audio | ToolUse | ToolResult | Thinking | RedactedThinking | Refusal | Opaque
+Block = (
+    Text
+    | Image
+    | Document
+    | SearchResult
+    | Audio
+    | ToolUse
+    | ToolResult
+    | Thinking
+    | RedactedThinking
+    | Refusal
+    | Opaque
+)
 
 
 @dataclass(slots=True)
 class Turn:
     """One turn. Tool results stand in `user` turns, tool calls in `assistant` turns. System and developer texts that
-    come before the first turn are in `Conversation.system`; later ones are turns of role `system`."""
+    come before the first turn are in `Conversation.system`; later ones are turns of role `system`. `path` is where the
+    client's request has it (`messages[3]`), "" when that is not one place."""
 
     role: Literal["user", "assistant", "system"]
     blocks: list[Block]
     name: str | None = None
+    path: str = field(default="", compare=False)
 
 
 # -- the request ------------------------------------------------------------------------------------------------------
@@ -262,9 +289,14 @@ class Conversation:
     service_tier: str | None = None
     store: bool | None = None
     extra: Json = field(default_factory=dict)
+    # Paths of the client's fields within its messages, tools and options that nobody knows: dropped wherever it goes.
+    unread: list[str] = field(default_factory=list)
     # What the client's dialect remembers of the client's own way to say things (its name for the limit of tokens, the
     # deprecated form of its tools), to answer it likewise. Nothing here is ever sent, or reported as dropped.
     notes: Json = field(default_factory=dict)
+    # The client's body as it came, in the one dialect whose requests may go to an upstream of their own through here:
+    # one that only streams, for a client that wants the whole answer.
+    source: Json | None = field(default=None, compare=False)
 
 
 # -- the answer -------------------------------------------------------------------------------------------------------

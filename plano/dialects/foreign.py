@@ -22,15 +22,16 @@ _FOREIGN_SIGNATURE: Final = re.compile(r"gAAAA|[^:]*:")
 _OUR_ITEM: Final = re.compile(r"rs_.+_\d+|rs_redacted_.*|rs_for_.*")
 
 
-def leave_out_foreign(dialect: str, data: bytes, body: Json, dropped: Dropped, *, signed: bool) -> Json:
-    """The body without other providers' reasoning: `body` itself, whose bytes are `data`, where it holds none.
+def leave_out_foreign(dialect: str, data: bytes | None, body: Json, dropped: Dropped, *, signed: bool) -> Json:
+    """The body without other providers' reasoning: `body` itself, whose bytes are `data` (None: not at hand), where it
+    holds none.
 
     `signed`: the upstream refuses thinking without a signature (Anthropic does; others of its dialect sign nothing).
     Never raises: what is malformed is left to the upstream.
     """
-    if dialect == "messages" and b'thinking"' in data:
+    if dialect == "messages" and (data is None or b'thinking"' in data):
         return _filter_messages(body, dropped, signed)
-    if dialect == "responses" and b'"reasoning"' in data:
+    if dialect == "responses" and (data is None or b'"reasoning"' in data):
         return _filter_items(body, dropped)
     return body
 

@@ -80,7 +80,7 @@ class Relay:
 
     def break_stream(self, error: GatewayError) -> bytes:
         """The events that end the stream with an error of our own."""
-        return self._wire.break_stream(render_error(error, self._wire.errors), b"".join(self._tail))
+        return self._wire.break_stream(render_error(error, self._wire.errors), self._first, b"".join(self._tail))
 
     def usage(self) -> KnownUsage:
         """What the upstream has reported by now."""
@@ -180,7 +180,7 @@ class Relay:
 
     def _break(self, failure: Failure, tail: bytes) -> bytes:
         error = error_of(failure, self._exchange.candidate.plan.provider)
-        return self._wire.break_stream(render_error(error, self._wire.errors), tail)
+        return self._wire.break_stream(render_error(error, self._wire.errors), self._first, tail)
 
     def _is_torn(self) -> bool:
         """Is half an event out (see MAX_PARTIAL_BYTES)?"""

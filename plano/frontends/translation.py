@@ -14,6 +14,7 @@ from plano.dialects.codecs import CLIENTS, UPSTREAMS
 from plano.dialects.conversation import Answer, BadAnswer, Conversation, Dropped, UpstreamError, Usage
 from plano.dialects.custom_tools import restore
 from plano.dialects.events import BlockKind, BlockStarted, BlockStopped, Event, Failed, Started, UsageKnown
+from plano.dialects.foreign import leave_out_foreign
 from plano.dialects.responses.request import check_portable
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
@@ -51,6 +52,7 @@ class Translation:
 
     def __init__(self, client: str, upstream: str, conversation: Conversation, model: str, answer_id: str) -> None:
         self._upstream_name = upstream
+        self._same = client == upstream
         self._model = model
         self._answer_id = answer_id
         self._client = CLIENTS[client]
@@ -73,9 +75,18 @@ class Translation:
 
     def render_request(self, model: str, dropped: Dropped) -> dict[str, Any]:
         """The request as the upstream's dialect has it. Raises BadRequest when it cannot be said there."""
+        source = self._conversation.source
+        if self._same and source is not None:
+            # It only streams: nothing but the answer is put together otherwise than the client's own dialect has it.
+            sent = {**leave_out_foreign(self._upstream_name, None, source, dropped, signed=False), "model": model}
+            sent.pop("stream", None)
+            return sent
         if self._upstream_name != "responses":
             check_portable(self._conversation)
-        return self._upstream.render_request(self._conversation, model, dropped)
+        rendered = self._upstream.render_request(self._conversation, model, dropped)
+        for name in self._conversation.unread:
+            dropped.add(name)
+        return rendered
 
     def known_usage(self) -> KnownUsage:
         """What the upstream has reported by now."""
@@ -122,6 +133,8 @@ class Translation:
         """A whole answer in the client's dialect, or why it is none. `streamed`: it came as a stream all the same."""
         try:
             return self._assemble(self.read_stream(body, True)) if streamed else self._read_document(body)
+        except BadAnswer as bad:
+            return Failure(FailureKind.PROTOCOL, str(bad), body=body[:2048])
         except Exception:
             log.exception("reading an answer failed")
             return Failure(FailureKind.PROTOCOL, "the answer could not be read")
@@ -134,8 +147,6 @@ class Translation:
             answer = self._upstream.parse_answer(parsed, self._conversation)
         except orjson.JSONDecodeError:
             return Failure(FailureKind.PROTOCOL, "the answer is not JSON", body=body[:2048])
-        except BadAnswer as error:
-            return Failure(FailureKind.PROTOCOL, str(error), body=body[:2048])
         restore(answer, self._conversation)
         answer.id = answer.id or self._answer_id
         answer.model = answer.model or self._model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import anthropic
@@ -76,6 +77,27 @@ def test_the_same_dialect_drops_nothing(client: openai.OpenAI, claude: anthropic
     assert received["body"]["messages"] == turns
     assert received["body"]["of_tomorrow"] == 1
     assert received["headers"]["anthropic-beta"] == "tomorrow-2027-01-01"
+
+
+def test_an_upstream_that_only_streams_gets_the_request_as_it_came_too(client: openai.OpenAI, gateway: Gateway) -> None:
+    said = [{"type": "output_text", "text": "Hm", "annotations": []}]
+    items: list[Any] = [
+        {"role": "user", "content": [{"type": "input_text", "text": "Hi", "of_tomorrow": True}]},
+        {"type": "message", "id": "msg_1", "role": "assistant", "phase": "commentary", "content": said},
+        {"type": "reasoning", "id": "rs_1_0", "summary": [{"type": "summary_text", "text": "another provider's"}]},
+        {"role": "user", "content": "And?"},
+    ]
+    member = {"type": "function", "name": "look", "parameters": {"type": "object"}, "defer_loading": True}
+    space: Any = {"type": "namespace", "name": "eyes", "description": "To see with", "tools": [member]}
+    raw = client.responses.with_raw_response.create(
+        model="chatgpt/keeps-responses", input=items, tools=[space], extra_body={"of_tomorrow": [1]}
+    )
+    assert raw.parse().output_text
+    assert dropped(raw) == ["reasoning"]
+    body = gateway.provider.wait_for_request("keeps-responses")["body"]
+    assert body["input"] == [*items[:2], items[3]]
+    assert body["tools"] == [space]
+    assert body["of_tomorrow"] == [1]
 
 
 def test_anthropics_own_fields_survive_on_the_way_to_anthropic_models_elsewhere(
@@ -175,3 +197,25 @@ def test_a_wrong_type_in_a_known_field_is_named_whatever_the_upstream_speaks(
 def test_what_was_dropped_is_named_as_the_client_named_it(speaker: Speaker) -> None:
     request = {**speaker.ask("chatgpt/has-no-limit", "Hi"), **speaker.limit(50)}
     assert set(speaker.limit(50)) <= set(dropped(speaker.raw(**request)))
+
+
+@pytest.mark.parametrize("upstream", ["groq", "anthropic", "chatgpt", "amazon_bedrock", "gemini_native"])
+def test_search_results_of_anthropics_clients_reach_every_upstream(
+    claude: anthropic.Anthropic, gateway: Gateway, upstream: str
+) -> None:
+    content: list[Any] = [
+        {
+            "type": "search_result",
+            "source": "https://x/",
+            "title": "Colours",
+            "content": [{"type": "text", "text": "The sky is blue."}],
+        },
+        {"type": "text", "text": "What colour?"},
+    ]
+    name = "us.anthropic.claude-sonnet-4-6" if upstream == "amazon_bedrock" else f"finds-{upstream}"
+    turns: list[Any] = [{"role": "user", "content": content}]
+    message = claude.messages.create(model=f"{upstream}/{name}", max_tokens=99, messages=turns)
+    assert message.content
+    body = json.dumps(gateway.provider.wait_for_request(name)["body"])
+    assert "The sky is blue." in body
+    assert "Colours" in body

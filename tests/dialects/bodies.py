@@ -23,6 +23,10 @@ model_names = _texts | st.sampled_from(["gpt-4o", "openai/gpt-4o", "", "ü/模�
 objects = st.dictionaries(_keys, values, max_size=6)
 
 
+# orjson reads 1,024 levels and writes 254.
+NESTED: dict[str, Any] = json.loads('{"a":' * 400 + "1" + "}" * 400)
+
+
 @st.composite
 def spelled(draw: st.DrawFn, body: Any) -> bytes:
     """`body` as JSON: with one of several spacings, and non-ASCII characters escaped or not."""

@@ -31,6 +31,7 @@ from plano.dialects.conversation import (
     UpstreamError,
     Usage,
 )
+from tests.dialects.bodies import NESTED
 
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "openai_chat.json").read_text())
 RESPONSE = Draft202012Validator({"$ref": "#/$defs/CreateChatCompletionResponse", **SCHEMAS})
@@ -109,6 +110,12 @@ def test_calls_without_an_id_get_one_of_their_own() -> None:
         "call_0_0_chatcmpl-1",
         "call_0_1_chatcmpl-1",
     ]
+
+
+def test_arguments_that_cannot_be_written_again_make_no_answer() -> None:
+    call = {"id": "1", "function": {"name": "f", "arguments": NESTED}}
+    with pytest.raises(BadAnswer, match="nested too deeply"):
+        answer_of({"content": None, "tool_calls": [call]})
 
 
 def test_signatures_are_marked_as_those_of_this_dialect() -> None:
@@ -199,6 +206,15 @@ def test_what_is_no_answer_is_told(body: dict[str, Any]) -> None:
             Usage(9, 7, 0, 0, 5, known=True),
         ),
         ({"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 16}, Usage(9, 7, 0, 0, 5, known=True)),  # Gemini
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 7,
+                "cached_content_token_count": 4,
+                "thoughts_token_count": 5,
+            },
+            Usage(9, 7, 4, 0, 5, known=True),
+        ),
         ({"prompt_tokens": 9.0, "completion_tokens": -2}, Usage(9, 0, known=True)),
         ({"prompt_tokens": "9", "prompt_tokens_details": []}, Usage(known=True)),
         ({}, Usage()),

@@ -35,6 +35,7 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
+from tests.dialects.bodies import NESTED
 
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "openai_chat.json").read_text())
 REQUEST = Draft202012Validator({"$ref": "#/$defs/CreateChatCompletionRequest", **SCHEMAS})
@@ -315,6 +316,14 @@ def test_cache_markers_on_parts_and_on_messages() -> None:
             },
             "messages[0].tool_calls[0].function.arguments",
         ),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": NESTED}}]}
+                ]
+            },
+            "messages[0].tool_calls[0].function.arguments",
+        ),
         ({"model": 1}, "model"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
@@ -416,7 +425,7 @@ def test_only_signatures_of_this_dialect_go_back_to_an_upstream() -> None:
 
 def test_what_is_harmless_is_dropped_by_name() -> None:
     body, dropped = render(
-        Turn("user", [Text("a", cache={"type": "ephemeral"}), Opaque("messages", {"type": "container_upload"})]),
+        Turn("user", [Text("a", cache={"type": "ephemeral"}), Opaque("messages", {"type": "tool_reference"})]),
         top_k=3,
         user="u" * 65,
         metadata={"user_id": "1"},
@@ -426,7 +435,7 @@ def test_what_is_harmless_is_dropped_by_name() -> None:
     )
     assert dropped == [
         "cache_control",
-        "container_upload",
+        "tool_reference",
         "thinking",
         "reasoning.summary",
         "include",
@@ -466,9 +475,56 @@ def test_web_search_tools_of_other_dialects_are_options() -> None:
     assert not {"tools", "tool_choice", "parallel_tool_calls"} & set(body)
 
 
+def test_what_options_of_web_search_cannot_say_is_named_or_refused() -> None:
+    tool = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
+    assert render(tools=[Tool("web_search", opaque=tool)])[1] == ["tools[0].max_uses"]
+    for limit in ("allowed_domains", "blocked_domains"):
+        with pytest.raises(Untranslatable) as caught:
+            render(tools=[Tool("web_search", opaque={**tool, limit: ["a.org"]})])
+        assert caught.value.param == f"tools[0].{limit}"
+
+
+def test_a_turn_of_which_nothing_is_left_is_no_empty_message() -> None:
+    gone = Turn("assistant", [Opaque("responses", {"type": "mcp_call"})])
+    body, dropped = render(Turn("user", [Text("a")]), gone, Turn("user", [Text("b")]), Turn("assistant", [Text("")]))
+    assert [message["content"] for message in body["messages"]] == ["a", "b", ""]
+    assert dropped == ["mcp_call"]
+
+
 def test_a_budget_of_thinking_becomes_an_effort() -> None:
     efforts = [render(reasoning=Reasoning(True, budget_tokens=n))[0]["reasoning_effort"] for n in (1024, 8000, 32000)]
     assert efforts == ["low", "medium", "high"]
+
+
+def test_free_text_tools_of_other_dialects_are_functions_here() -> None:
+    """OpenAI's own models are called in the responses dialect by its clients: what is left knows functions only."""
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: X"}
+    turns = [
+        Turn("assistant", [ToolUse("1", "sql", 'SELECT "a"', custom=True)]),
+        Turn("user", [ToolResult("1", [Text("a")])]),
+    ]
+    conversation = Conversation(
+        "m",
+        turns,
+        tools=[Tool("sql", "Runs SQL", custom=True, grammar=grammar), Tool("text", custom=True)],
+        tool_choice=ToolChoice("tool", "sql"),
+        notes={"dialect": "responses"},
+    )
+    dropped = Dropped()
+    body = render_request(conversation, "m", dropped)
+    call, result = body["messages"]
+    assert call["tool_calls"] == [
+        {"id": "1", "type": "function", "function": {"name": "sql", "arguments": '{"input":"SELECT \\"a\\""}'}}
+    ]
+    assert (result["role"], result["tool_call_id"]) == ("tool", "1")
+    assert [tool["type"] for tool in body["tools"]] == ["function", "function"]
+    function = body["tools"][0]["function"]
+    assert (function["name"], function["description"]) == ("sql", "Runs SQL")
+    assert function["parameters"]["required"] == ["input"]
+    assert "start: X" in function["parameters"]["properties"]["input"]["description"]
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "sql"}}
+    assert dropped.names == ["tools[0].format"]
+    assert [error.message for error in REQUEST.iter_errors(body)] == []
 
 
 # -- there and back --------------------------------------------------------------------------------------------------
@@ -527,10 +583,11 @@ conversations = st.builds(
 
 @given(conversations)
 def test_any_conversation_goes_there_and_back_and_is_valid_on_the_way(conversation: Conversation) -> None:
+    conversation.notes = {"dialect": "chat"}
     body = render_request(conversation, "m", Dropped())
     assert [error.message for error in REQUEST.iter_errors(body)] == []
     back = parse_request(body)
-    back.notes = {}
+    back.notes = conversation.notes
     conversation.include_usage = conversation.stream  # is always asked for
     for turn in conversation.turns:
         turn.blocks = turn.blocks or [Text("")]

@@ -28,6 +28,7 @@ from plano.dialects.conversation import (
     StopReason,
     Text,
     Thinking,
+    Tool,
     ToolUse,
     UpstreamError,
     Usage,
@@ -47,6 +48,7 @@ from plano.dialects.events import (
     TextDelta,
     UsageKnown,
 )
+from tests.dialects.bodies import NESTED
 
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "openai_chat.json").read_text())
 CHUNK = Draft202012Validator({"$ref": "#/$defs/CreateChatCompletionStreamResponse", **SCHEMAS})
@@ -129,6 +131,21 @@ def call(index: Any = 0, *, id: str | None = None, name: str | None = None, argu
 
 def calls(*entries: dict[str, Any], finish: Any = None) -> bytes:
     return chunk({"tool_calls": list(entries)}, finish)
+
+
+# The call behind it, and the usage, must not be told any more.
+DEEP_CALL = (
+    b"data: %b\n\n"
+    % json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "choices": [
+                {"index": 0, "delta": {"tool_calls": [call(0, name="f", arguments=NESTED), call(1, name="g")]}}
+            ],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+        }
+    ).encode()
+)
 
 
 def tools_of(*pieces: bytes) -> list[tuple[str, str, str]]:
@@ -345,6 +362,24 @@ def test_custom_tools_and_the_deprecated_function_call() -> None:
     assert answer.stop is StopReason.TOOL_USE
 
 
+def test_a_function_that_stands_for_a_free_text_tool_gives_its_text() -> None:
+    asked = Conversation("m", [], tools=[Tool("sql", custom=True)])
+    stream = (
+        calls(call(0, id="a", name="sql", arguments='{"inp'), call(1, id="b", name="f", arguments="{}"))
+        + calls(call(0, arguments='ut":"SELECT \\"a\\""}'))
+        + chunk(finish="tool_calls")
+        + DONE
+    )
+    function = {"name": "sql", "arguments": '{"input":"SELECT \\"a\\""}'}
+    message = {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "function": function}]}
+    whole = json.dumps({"id": "chatcmpl-1", "choices": [{"message": message}]}).encode()
+    for data, others in ((stream, [ToolUse("b", "f", "{}")]), (whole, [])):
+        reader = Reader(asked)
+        events = [*reader.feed(data), *reader.end()]
+        check_order(events)
+        assert assemble(events).blocks == [ToolUse("a", "sql", 'SELECT "a"', custom=True), *others]
+
+
 def test_reasoning_under_all_its_names_is_said_once() -> None:
     details = [{"type": "reasoning.text", "text": "Hm", "index": 0}]
     signature = [{"type": "reasoning.text", "text": "", "signature": "s", "format": "x", "index": 0}]
@@ -413,6 +448,7 @@ def test_several_choices_finish_each_for_itself() -> None:
         ([b"data: nonsense\n\n"], "not valid JSON"),
         ([b"data: 7\n\n"], "not an object"),
         ([calls(call(0, arguments="{}")), chunk(finish="tool_calls"), DONE], "without a name"),
+        ([DEEP_CALL, chunk(finish="tool_calls"), DONE], "nested too deeply"),
         ([b'{"choices":'], "neither a stream nor valid JSON"),
         ([b'{"choices":[]}'], "no choices"),
     ],

@@ -230,11 +230,14 @@ def test_tool_results_come_first_and_together() -> None:
     assert dropped == []
 
 
-def test_models_that_know_no_status_of_results_are_not_told_it() -> None:
-    turns = user("a"), model_says(ToolUse("t", "f", "{}")), user(ToolResult("t", [Text("x")], is_error=True))
+@pytest.mark.parametrize(
+    ("content", "told"), [([Text("x")], "Error: x"), ([], "Error"), ([Text("Error 7")], "Error 7")]
+)
+def test_models_that_know_no_status_of_results_are_told_in_words(content: list[Block], told: str) -> None:
+    turns = user("a"), model_says(ToolUse("t", "f", "{}")), user(ToolResult("t", content, is_error=True))
     body, dropped = render(*turns, model=LLAMA)
-    assert "status" not in body["messages"][2]["content"][0]["toolResult"]
-    assert dropped == ["messages[2].content[0].is_error"]
+    assert body["messages"][2]["content"][0]["toolResult"] == {"toolUseId": "t", "content": [{"text": told}]}
+    assert dropped == []
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"text"', "1", "null"])
@@ -591,9 +594,14 @@ def test_several_answers_cannot_be_had() -> None:
 
 def test_blocks_of_other_dialects_are_dropped_by_name_and_own_ones_pass() -> None:
     own = {"guardContent": {"text": {"text": "x"}}}
-    body, dropped = render(user("a", Opaque("converse", own), Opaque("messages", {"type": "search_result"})))
-    assert body["messages"][0]["content"] == [{"text": "a"}, own]
-    assert dropped == ["messages[0].content[2]"]
+    theirs = Opaque("messages", {"type": "server_tool_use"})
+    body, dropped = render(user("a", Opaque("converse", own)), model_says("b", theirs), user("c"))
+    assert [message["content"] for message in body["messages"]] == [
+        [{"text": "a"}, own],
+        [{"text": "b"}],
+        [{"text": "c"}],
+    ]
+    assert dropped == ["messages[1].content[1]"]
 
 
 def test_citations_of_the_past_are_dropped_but_not_their_text() -> None:

@@ -195,7 +195,7 @@ def test_an_error_at_the_end_is_told_from_one_before() -> None:
 
 
 def test_our_error_event_is_an_error_and_then_the_end() -> None:
-    event = CHAT.break_stream(b'{"error":{"message":"gone"}}', b"")
+    event = CHAT.break_stream(b'{"error":{"message":"gone"}}', b"", b"")
     assert [classify_event(data) for data in read_events(event)] == [EventKind.ERROR, EventKind.DONE]
     assert split_events(event) == (event, b"")
     assert is_done(event)

@@ -137,7 +137,7 @@ def test_a_result_without_its_call_needs_a_name() -> None:
 def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
     with pytest.raises(Untranslatable, match="'a'") as caught:
         render(reply(ToolUse("a", "f", arguments)))
-    assert caught.value.param == "messages"
+    assert caught.value.param == "messages[0].content[0]"
 
 
 def test_only_signatures_of_google_go_back_to_google() -> None:
@@ -205,8 +205,8 @@ def test_images_go_inline_or_by_a_url_that_google_reads(image: Image, part: dict
 )
 def test_images_google_cannot_get_are_refused(image: Image, model: str) -> None:
     with pytest.raises(Untranslatable) as caught:
-        parts_of(image, model=model)
-    assert caught.value.param == "messages"
+        parts_of("Look:", image, model=model)
+    assert caught.value.param == "messages[0].content[1]"
 
 
 def test_documents_and_audio_go_inline() -> None:
@@ -233,10 +233,10 @@ def test_what_only_another_dialect_knows_is_left_out_by_name() -> None:
     assert parts_of(
         "Hi",
         Opaque("gemini", own),
-        Opaque("messages", {"type": "search_result"}),
+        Opaque("messages", {"type": "tool_reference"}),
         Image(data=PNG, detail="high", cache={"type": "ephemeral"}),
         Refusal("No."),
-        drops=("search_result", "cache_control", "detail"),
+        drops=("tool_reference", "cache_control", "detail"),
     ) == [{"text": "Hi"}, own, {"inlineData": {"mimeType": "image/png", "data": PNG}}, {"text": "No."}]
 
 

@@ -329,11 +329,11 @@ def test_thinking_comes_back_only_with_a_signature_that_may_be_anthropics() -> N
 
 def test_what_only_other_dialects_have_is_named_or_refused() -> None:
     body, dropped = render(
-        Turn("user", [Text("Hi"), Opaque("responses", {"type": "item_reference"})], name="bob"),
+        Turn("user", [Text("Hi"), Opaque("responses", {"type": "shell_call_output"})], name="bob"),
         assistant(Refusal("No.")),
     )
     assert body["messages"][1] == {"role": "assistant", "content": "No."}
-    assert dropped == ["name", "item_reference"]
+    assert dropped == ["name", "shell_call_output"]
     with pytest.raises(Untranslatable) as caught:
         messages(user(Audio("UklG", "wav")))
     assert caught.value.param == "messages[0].content[0]"

@@ -348,7 +348,7 @@ def test_web_search_of_other_dialects_is_this_dialects() -> None:
     anthropic = {"type": "web_search_20250305", "name": "web_search", "allowed_domains": ["a.org"], "max_uses": 2}
     body, dropped = render(asked(tools=[Tool("web_search", opaque=anthropic)]))
     assert body["tools"] == [{"type": "web_search", "filters": {"allowed_domains": ["a.org"]}}]
-    assert dropped == ["max_uses"]
+    assert dropped == ["tools[0].max_uses"]
     options = {"search_context_size": "low", "user_location": {"type": "approximate", "approximate": {"city": "Bonn"}}}
     body, dropped = render(asked(extra={"web_search_options": options}))
     location = {"type": "approximate", "city": "Bonn"}
@@ -416,7 +416,18 @@ def test_ids_and_limits_are_made_to_fit() -> None:
     assert call["arguments"] == "{}"
     assert len(body["user"]) <= 64
     assert body["max_output_tokens"] == 16
-    assert dropped == ["is_error", "max_tokens"]
+    assert output["output"] == "Error"
+    assert dropped == ["max_tokens"]
+
+
+def test_the_model_is_told_that_a_tool_failed() -> None:
+    image = Image(url="https://x/y.png")
+    results = [ToolResult("1", [Text("no such city")], is_error=True), ToolResult("2", [image], is_error=True)]
+    body, dropped = render(asked(Turn("user", [*results])))
+    first, second = body["input"]
+    assert first["output"] == "Error: no such city"
+    assert [part.get("text") for part in second["output"]] == ["Error", None]
+    assert dropped == []
 
 
 def test_an_image_of_an_assistant_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,34 @@ def test_the_end_of_a_messages_stream(tail: bytes, end: StreamEnd) -> None:
 )
 def test_the_end_of_a_responses_stream(tail: bytes, end: StreamEnd) -> None:
     assert RESPONSES.check_end(tail) is end
+
+
+CREATED = {"type": "response.created", "sequence_number": 0, "response": {"id": "resp_1", "status": "in_progress"}}
+DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":7}\n\n'
+GONE = b'{"error":{"message":"gone","code":"upstream_reset","param":null}}'
+
+
+def events_in(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line[5:]) for line in data.splitlines() if line.startswith(b"data:")]
+
+
+def test_a_responses_stream_that_breaks_ends_with_the_error_and_the_failed_answer() -> None:
+    first = b"event: response.created\ndata: %b\n\n" % json.dumps(CREATED).encode()
+    end = RESPONSES.break_stream(GONE, first, DELTA)
+    error, failed = events_in(end)
+    assert (error["type"], error["code"], error["sequence_number"]) == ("error", "upstream_reset", 8)
+    assert (failed["type"], failed["sequence_number"]) == ("response.failed", 9)
+    assert failed["response"] == {
+        "id": "resp_1",
+        "status": "failed",
+        "error": {"code": "server_error", "message": "gone"},
+    }
+    assert RESPONSES.check_end(end) is StreamEnd.WHOLE
+
+
+@pytest.mark.parametrize("first", [b"", DELTA, b"data: nonsense\n\n", b"event: response.created\ndata: {", b": hi\n\n"])
+def test_without_the_beginning_of_the_answer_there_is_the_error_alone(first: bytes) -> None:
+    assert [event["type"] for event in events_in(RESPONSES.break_stream(GONE, first, DELTA))] == ["error"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from plano.dialects.codecs import CLIENTS, UPSTREAMS
@@ -47,3 +48,13 @@ def test_a_writer_that_raises_never_shortens_an_answer(monkeypatch: pytest.Monke
     monkeypatch.setitem(CLIENTS, "messages", CLIENTS["messages"]._replace(make_writer=Broken))
     with pytest.raises(BadAnswer):
         translate().write_stream([Ended()])
+
+
+def test_a_call_that_the_client_could_not_read_is_a_failure_that_says_so() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "[1]"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    body = orjson.dumps({"id": "1", "model": "m", "choices": [{"index": 0, "message": message}]})
+    verdict = translate().read_document(body, False)
+    assert isinstance(verdict, Failure)
+    assert "'f' with arguments that are not a JSON object" in verdict.message
+    assert verdict.body == body

@@ -165,10 +165,13 @@ def _parse_call(value: Json, function: Any, field: str, default_id: str) -> Tool
     if type(name) is not str or not name:
         raise BadAnswer("A tool call of the upstream's answer has no name.")
     given = value.get("id")
+    text = arguments_text(function.get(field))
+    if text is None:
+        raise BadAnswer("A tool call of the upstream's answer is nested too deeply.")
     return ToolUse(
         given if type(given) is str and given else default_id,
         name,
-        arguments_text(function.get(field)),
+        text,
         custom=field == "input",
         signature=tagged_signature(value),
     )

@@ -14,7 +14,7 @@ import orjson
 
 from plano.dialects.chat.answer import call_id
 from plano.dialects.chat.tools import arguments_text, tagged_signature
-from plano.dialects.conversation import Json
+from plano.dialects.conversation import BadAnswer, Json
 
 
 @dataclass(slots=True)
@@ -25,6 +25,7 @@ class Call:
     given_id: str = ""
     name: str = ""
     custom: bool = False
+    held: bool = False  # a function that stands for a free-text tool: its text is known when the arguments are whole
     index: int = -1
     pieces: list[str] = field(default_factory=list)
     taken: int = 0  # of `pieces`
@@ -55,7 +56,7 @@ class CallTable:
         self._by_index: dict[int, Call] = {}
 
     def add(self, entry: Json, answer_id: str) -> Call | None:
-        """Take in one element of `tool_calls`; the call it belongs to, None when it says nothing."""
+        """Take in one element of `tool_calls`; the call it belongs to, None when it says nothing. Raises BadAnswer."""
         custom = entry.get("custom")
         function = custom if type(custom) is dict else entry.get("function")
         if type(function) is not dict:
@@ -66,6 +67,8 @@ class CallTable:
         index = entry.get("index")
         number = index if type(index) is int else None
         text = arguments_text(function.get("input") if type(custom) is dict else function.get("arguments"))
+        if text is None:
+            raise BadAnswer("The upstream sent a tool call that is nested too deeply.")
         call = self._find(number, given, name)
         if call is None:
             if not (given or name or text):

@@ -28,10 +28,12 @@ from plano.dialects.conversation import (
     Json,
     Opaque,
     Refusal,
+    SearchResult,
     Text,
     Thinking,
     Untranslatable,
 )
+from plano.dialects.omission import kind_of, omit, search_result_text
 
 # How base64 of the usual formats begins; for data that comes without its media type.
 _BEGINNINGS: Final = (
@@ -94,7 +96,7 @@ def render_parts(blocks: list[Block], path: str, dropped: Dropped) -> list[Json]
     """The parts of a user message. Raises Untranslatable for content this dialect has no part for."""
     parts: list[Json] = []
     for number, block in enumerate(blocks):
-        part = _render_part(block, f"{path}[{number}]", dropped)
+        part = render_part(block, f"{path}[{number}]", dropped)
         if part is not None:
             parts.append(part)
     return parts
@@ -202,7 +204,8 @@ def _thinking_text(value: Any) -> str:
     return value if type(value) is str else ""
 
 
-def _render_part(block: Block, path: str, dropped: Dropped) -> Json | None:
+def render_part(block: Block, path: str, dropped: Dropped) -> Json | None:
+    """The part a block of a user becomes; None for one that is left out. Raises Untranslatable."""
     if isinstance(block, Text):
         note_text(block, dropped)
         return {"type": "text", "text": block.text}
@@ -214,8 +217,13 @@ def _render_part(block: Block, path: str, dropped: Dropped) -> Json | None:
         return _render_document(block, path, dropped)
     if isinstance(block, Audio):
         return {"type": "input_audio", "input_audio": {"data": block.data, "format": block.format}}
-    if isinstance(block, Opaque) and block.dialect == "chat":
-        return block.value
+    if isinstance(block, SearchResult):
+        return {"type": "text", "text": search_result_text(block, dropped)}
+    if isinstance(block, Opaque):
+        if block.dialect == "chat":
+            return block.value
+        omit(block, False, path, kind_of(block), dropped)
+        return None
     dropped.add(name_of(block))
     return None
 
@@ -231,8 +239,7 @@ def note_text(block: Text, dropped: Dropped) -> None:
 def name_of(block: Block) -> str:
     """What a block that is left out is called in the report."""
     if isinstance(block, Opaque):
-        kind = block.value.get("type")
-        return kind if type(kind) is str else "content"
+        return kind_of(block)
     return _NAMES.get(type(block).__name__, "content")
 
 

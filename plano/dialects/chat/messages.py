@@ -50,7 +50,7 @@ def parse_messages(messages: list[Any]) -> tuple[list[Text], list[Turn]]:
             result = _parse_result(message, role, path, legacy_ids)
             if results is None:
                 results = [result]
-                turns.append(Turn("user", results))
+                turns.append(Turn("user", results, path=path))
             else:
                 results.append(result)
             continue
@@ -64,13 +64,13 @@ def parse_messages(messages: list[Any]) -> tuple[list[Text], list[Turn]]:
                 _mark(list(texts), message)
                 continue
             blocks: list[Block] = list(texts)
-            turns.append(Turn("system", blocks, name=name))
+            turns.append(Turn("system", blocks, name, path))
         elif role == "user":
             blocks = parse_content(message.get("content"), content_path)
-            turns.append(Turn("user", blocks, name=name))
+            turns.append(Turn("user", blocks, name, path))
         elif role == "assistant":
             blocks = _parse_assistant(message, path, f"call_fn_{number}", legacy_ids)
-            turns.append(Turn("assistant", blocks, name=name))
+            turns.append(Turn("assistant", blocks, name, path))
         else:
             place = join_path(path, "role")
             raise BadRequest(f"'{place}' must be system, developer, user, assistant, tool or function.", place)
@@ -108,7 +108,7 @@ def _parse_result(message: Json, role: str, path: str, legacy_ids: dict[str, str
         result_id = require_string(message, "tool_call_id", path)
     content = message.get("content")
     blocks = [] if content is None else parse_content(content, join_path(path, "content"))
-    return ToolResult(result_id, blocks, name=name, cache=read_cache(message))
+    return ToolResult(result_id, blocks, name=name, cache=read_cache(message), path=path)
 
 
 def _mark(blocks: list[Block], message: Json) -> None:

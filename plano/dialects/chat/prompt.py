@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plano.dialects.chat.content import document_text, name_of, note_text, render_parts
+from plano.dialects.chat.content import document_text, name_of, note_text, render_part, render_parts
 from plano.dialects.chat.reasoning import render_sent_reasoning
-from plano.dialects.chat.tools import render_call, untagged_signature
+from plano.dialects.chat.tools import render_sent_call
 from plano.dialects.conversation import (
     Block,
     Conversation,
@@ -21,25 +21,31 @@ from plano.dialects.conversation import (
     Opaque,
     RedactedThinking,
     Refusal,
+    SearchResult,
     Text,
     Thinking,
     ToolResult,
     ToolUse,
     Turn,
 )
+from plano.dialects.omission import error_text, search_result_text
 
 
 def render_messages(conversation: Conversation, dropped: Dropped) -> list[Json]:
     """The messages, in order. Raises Untranslatable for content that this dialect has no form for."""
+    own = conversation.notes.get("dialect") == "chat"
     messages: list[Json] = []
     if conversation.system:
         for text in conversation.system:
             note_text(text, dropped)
         messages.append({"role": "system", "content": "\n\n".join(text.text for text in conversation.system)})
     for number, turn in enumerate(conversation.turns):
-        path = f"messages[{number}].content"
+        path = f"{turn.path or f'messages[{number}]'}.content"
         if turn.role == "assistant":
-            message = _render_assistant(turn, dropped)
+            said = _render_assistant(turn, own, dropped)
+            if said is None:
+                continue
+            message = said
         elif turn.role == "system":
             message = {"role": "system", "content": _join_lines(turn.blocks, "\n\n", dropped)}
         else:
@@ -83,7 +89,8 @@ def end_of(text: str) -> str:
     return text if len(text) <= 2 else text[len(text) - 2 :]
 
 
-def _render_assistant(turn: Turn, dropped: Dropped) -> Json:
+def _render_assistant(turn: Turn, own: bool, dropped: Dropped) -> Json | None:
+    """None for a turn of which nothing is left: an empty message in its place would be one that nobody has said."""
     calls: list[Json] = []
     refusals: list[str] = []
     message: Json = {"role": "assistant", "content": None}
@@ -93,7 +100,7 @@ def _render_assistant(turn: Turn, dropped: Dropped) -> Json:
         elif isinstance(block, ToolUse):
             if block.cache is not None:
                 dropped.add("cache_control")
-            calls.append(render_call(block, untagged_signature(block)))
+            calls.append(render_sent_call(block, own))
         elif isinstance(block, Refusal):
             refusals.append(block.text)
         elif isinstance(block, Opaque) and block.dialect == "chat" and "audio" in block.value:
@@ -101,9 +108,13 @@ def _render_assistant(turn: Turn, dropped: Dropped) -> Json:
         elif not isinstance(block, Thinking | RedactedThinking):
             dropped.add(name_of(block))
     text = join_texts(turn.blocks)
-    if text or not (calls or refusals or "audio" in message):
+    reasoning = render_sent_reasoning(turn.blocks, dropped)
+    silent = not (text or calls or refusals or "audio" in message)
+    if silent and not reasoning and turn.blocks and not any(isinstance(block, Text) for block in turn.blocks):
+        return None
+    if text or silent:
         message["content"] = text
-    message.update(render_sent_reasoning(turn.blocks, dropped))
+    message.update(reasoning)
     if refusals:
         message["refusal"] = "".join(refusals)
     if calls:
@@ -114,23 +125,25 @@ def _render_assistant(turn: Turn, dropped: Dropped) -> Json:
 def _add_user(messages: list[Json], turn: Turn, path: str, dropped: Dropped) -> None:
     """Results of tools come first: they must follow the message with the calls. What a tool message cannot hold
     (images, files) comes in the user's message behind them, with a line that says whose it is."""
-    content: list[Block] = []
-    rest: list[Block] = []
+    parts: list[Json] = []
+    rest: list[Json] = []
     seen = False
-    for block in turn.blocks:
+    for number, block in enumerate(turn.blocks):
         if isinstance(block, ToolResult):
             seen = True
             messages.append(_render_result(block, dropped))
-            attached = [part for part in block.content if not _is_text(part)]
+            others = [inner for inner in block.content if not _is_text(inner)]
+            attached = render_parts(others, f"{block.path or f'{path}[{number}]'}.content", dropped)
             if attached:
-                content.append(Text(f"Attached to the result of tool call {block.id}:"))
-                content.extend(attached)
+                parts.append({"type": "text", "text": f"Attached to the result of tool call {block.id}:"})
+                parts.extend(attached)
         else:
-            rest.append(block)
-    content.extend(rest)
-    if not content and seen:
+            part = render_part(block, f"{path}[{number}]", dropped)
+            if part is not None:
+                rest.append(part)
+    parts.extend(rest)
+    if not parts and seen:
         return
-    parts = render_parts(content, path, dropped)
     message: Json = {"role": "user", "content": parts}
     if not parts:
         message["content"] = ""
@@ -145,14 +158,11 @@ def _render_result(result: ToolResult, dropped: Dropped) -> Json:
     if result.cache is not None:
         dropped.add("cache_control")
     text = _join_lines([block for block in result.content if _is_text(block)], "\n", dropped)
-    if result.is_error and not text.lower().startswith("error"):
-        # There is no field for it, and the model has to know.
-        text = f"Error: {text}" if text else "Error"
-    return {"role": "tool", "tool_call_id": result.id, "content": text}
+    return {"role": "tool", "tool_call_id": result.id, "content": error_text(text) if result.is_error else text}
 
 
 def _is_text(block: Block) -> bool:
-    return isinstance(block, Text) or (isinstance(block, Document) and block.text is not None)
+    return isinstance(block, Text | SearchResult) or (isinstance(block, Document) and block.text is not None)
 
 
 def _join_lines(blocks: list[Block], between: str, dropped: Dropped) -> str:
@@ -163,6 +173,8 @@ def _join_lines(blocks: list[Block], between: str, dropped: Dropped) -> str:
             texts.append(block.text)
         elif isinstance(block, Document) and block.text is not None:
             texts.append(document_text(block))
+        elif isinstance(block, SearchResult):
+            texts.append(search_result_text(block, dropped))
         else:
             dropped.add(name_of(block))
     return between.join(texts)

@@ -30,6 +30,7 @@ from plano.dialects.conversation import (
     Reasoning,
     Untranslatable,
 )
+from plano.dialects.unread import list_unread_chat
 
 # What has a place in Conversation. Everything else a client sends goes to `extra`.
 _KNOWN: Final = frozenset(
@@ -124,6 +125,7 @@ def parse_request(body: dict[str, Any]) -> Conversation:
         service_tier=read_string(body, "service_tier"),
         store=read_boolean(body, "store"),
         extra={key: value for key, value in body.items() if key not in _KNOWN and value is not None},
+        unread=list_unread_chat(body),
         notes={"dialect": "chat"},
     )
     _parse_stream_options(body, conversation)

@@ -20,6 +20,7 @@ from plano.dialects.chat.reasoning import reasoning_text, tag
 from plano.dialects.chat.usage import stop_of, stop_sequence_of, usage_of_chunk
 from plano.dialects.chat.writer import Writer
 from plano.dialects.conversation import BadAnswer, Conversation, Json, StopReason, UpstreamError, Usage
+from plano.dialects.custom_tools import custom_names, restore, unwrap
 from plano.dialects.events import (
     ArgumentsDelta,
     BlockKind,
@@ -64,6 +65,8 @@ class Reader(StreamReader):
     behind it: some servers go on with content after it. A server that answers in one piece is understood too."""
 
     def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._custom = custom_names(conversation)
         self._parser = SseParser()
         self._choices: dict[int, _Choice] = {}
         self._next = 0  # the number of the next block
@@ -162,9 +165,12 @@ class Reader(StreamReader):
             events.append(Failed(parse_error(body, 0)))
             return
         try:
-            events.extend(events_of(parse_answer(body)))
+            answer = parse_answer(body)
         except BadAnswer as error:
             self._fail(str(error), events)
+            return
+        restore(answer, self._conversation)
+        events.extend(events_of(answer))
 
     def _read_chunk(self, chunk: Json, events: list[Event]) -> None:
         value = chunk.get("choices")
@@ -175,8 +181,10 @@ class Reader(StreamReader):
             self._start(chunk, events)
         if some and not self._finished:
             for position, choice in enumerate(choices):
-                if type(choice) is dict:
+                if type(choice) is dict and not self._over:
                     self._read_choice(choice, position, events)
+            if self._over:
+                return
         usage = usage_of_chunk(chunk)
         if not usage.known:
             return
@@ -244,7 +252,7 @@ class Reader(StreamReader):
         calls = delta.get("tool_calls")
         if type(calls) is list:
             for entry in calls:
-                if type(entry) is dict:
+                if type(entry) is dict and not self._over:
                     self._read_call(choice, entry, events)
         function = delta.get("function_call")
         if type(function) is dict and not calls:
@@ -292,12 +300,18 @@ class Reader(StreamReader):
                     self._add_text(choice, BlockKind.THINKING, text, events)
 
     def _read_call(self, choice: _Choice, entry: Json, events: list[Event]) -> None:
-        call = choice.calls.add(entry, self._id)
+        try:
+            call = choice.calls.add(entry, self._id)
+        except BadAnswer as error:
+            self._fail(str(error), events)
+            return
         if call is None:
             return
         if call.index < 0 and call.name:
             self._close(choice, events)
             call.index = self._take_index()
+            if not call.custom and call.name in self._custom:
+                call.custom = call.held = True
             kind = BlockKind.TOOL_USE
             events.append(
                 BlockStarted(call.index, kind, id=call.id, name=call.name, custom=call.custom, choice=choice.number)
@@ -351,6 +365,8 @@ class Reader(StreamReader):
                 if call.index < 0:
                     self._fail("The upstream sent a tool call without a name.", events)
                     return
+                if call.held:
+                    events.append(ArgumentsDelta(call.index, unwrap(call.take_pending())))
                 events.append(BlockStopped(call.index))
         for choice in choices:
             stop = stop_of(choice.reason, bool(choice.calls.order), choice.refused)
@@ -367,7 +383,7 @@ class Reader(StreamReader):
 
 
 def _flush(call: Call, events: list[Event]) -> None:
-    text = call.take_pending()
+    text = "" if call.held else call.take_pending()
     if text:
         events.append(ArgumentsDelta(call.index, text))
     if call.signature is not None and not call.signature_sent:

@@ -3,6 +3,9 @@
 Source: OpenAI API reference, "Create chat completion": ChatCompletionTool, CustomToolChatCompletions,
 ChatCompletionToolChoiceOption, ChatCompletionAllowedToolsChoice, ChatCompletionMessageToolCall; the deprecated
 `functions` and `function_call`. `extra_content.google.thought_signature` of a call: Gemini API, "OpenAI compatibility".
+
+Free-text tools are OpenAI's alone among the servers of this dialect, and OpenAI's are reached in the dialect of those
+who ask for such tools. A client of another dialect is sent on with functions in their place (see custom_tools.py).
 """
 
 from __future__ import annotations
@@ -32,8 +35,12 @@ from plano.dialects.conversation import (
     ToolUse,
     Untranslatable,
 )
+from plano.dialects.custom_tools import schema_of, wrap
 from plano.dialects.gemini.content import SIGNATURE_TAG
 
+# Of the web search tools of other dialects: what `web_search_options` can say, and what must not be left unsaid.
+_SEARCH_FIELDS: Final = frozenset(("type", "name", "search_context_size", "user_location"))
+_SEARCH_LIMITS: Final = frozenset(("allowed_domains", "blocked_domains", "filters"))
 _MODES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
 
 
@@ -70,19 +77,22 @@ def parse_calls(message: Json, path: str) -> list[ToolUse]:
         if call.get("type") == "custom":
             custom = require_object(call, "custom", place)
             inner = join_path(place, "custom")
-            name, text = require_string(custom, "name", inner), read_string(custom, "input", inner) or ""
-            calls.append(ToolUse(call_id, name, text, custom=True, cache=read_cache(call)))
+            name, given = require_string(custom, "name", inner), read_string(custom, "input", inner) or ""
+            calls.append(ToolUse(call_id, name, given, custom=True, cache=read_cache(call)))
             continue
         function = require_object(call, "function", place)
         inner = join_path(place, "function")
         arguments = function.get("arguments")
         if arguments is not None and type(arguments) is not str and type(arguments) is not dict:
             raise BadRequest(f"'{inner}.arguments' must be a string of JSON.", f"{inner}.arguments")
+        text = arguments_text(arguments)
+        if text is None:
+            raise BadRequest(f"'{inner}.arguments' is nested too deeply.", f"{inner}.arguments")
         calls.append(
             ToolUse(
                 call_id,
                 require_string(function, "name", inner),
-                arguments_text(arguments),
+                text,
                 cache=read_cache(call),
                 signature=signature_of(call),
             )
@@ -90,11 +100,17 @@ def parse_calls(message: Json, path: str) -> list[ToolUse]:
     return calls
 
 
-def arguments_text(arguments: Any) -> str:
-    """Arguments as the text they should be; some servers and clients send the object itself."""
+def arguments_text(arguments: Any) -> str | None:
+    """Arguments as the text they should be; some servers and clients send the object itself. None for one that cannot
+    be written: nested deeper than the encoder goes."""
     if arguments is None:
         return ""
-    return arguments if type(arguments) is str else orjson.dumps(arguments).decode()
+    if type(arguments) is str:
+        return arguments
+    try:
+        return orjson.dumps(arguments).decode()
+    except orjson.JSONEncodeError:
+        return None
 
 
 def signature_of(call: Json) -> str | None:
@@ -118,6 +134,13 @@ def untagged_signature(call: ToolUse) -> str | None:
     return call.signature.removeprefix(SIGNATURE_TAG)
 
 
+def render_sent_call(call: ToolUse, own: bool) -> Json:
+    """A tool call of a request. `own`: its client speaks this dialect."""
+    if call.custom and not own:
+        call = ToolUse(call.id, call.name, orjson.dumps(wrap(call.arguments)).decode())
+    return render_call(call, untagged_signature(call))
+
+
 def render_call(call: ToolUse, signature: str | None) -> Json:
     """A tool call, of a request or of an answer."""
     if call.custom:
@@ -132,16 +155,19 @@ def render_call(call: ToolUse, signature: str | None) -> Json:
 def render_tools(conversation: Conversation, body: Json, dropped: Dropped) -> None:
     """Put tools and the choice among them into the request `body`. Raises Untranslatable for a provider's own tool
     that this dialect has nothing for: without it the answer would be another one."""
+    own = conversation.notes.get("dialect") == "chat"
     tools: list[Json] = []
     for number, tool in enumerate(conversation.tools):
         if tool.cache is not None:
             dropped.add("cache_control")
         if tool.opaque is None:
-            tools.append(_render_tool(tool))
-        elif conversation.notes.get("dialect") == "chat":
+            if tool.custom and not own and tool.grammar is not None and tool.grammar.get("type") != "text":
+                dropped.add(f"tools[{number}].format")
+            tools.append(_render_tool(tool, own))
+        elif own:
             tools.append(tool.opaque)
         elif str(tool.opaque.get("type")).startswith("web_search"):
-            body.setdefault("web_search_options", _web_search(tool.opaque))
+            body.setdefault("web_search_options", _web_search(tool.opaque, f"tools[{number}]", dropped))
         else:
             kind = tool.opaque.get("type") or tool.name
             raise Untranslatable(f"This model's API has no tool of the type '{kind}'.", f"tools[{number}]")
@@ -149,7 +175,8 @@ def render_tools(conversation: Conversation, body: Json, dropped: Dropped) -> No
         return
     body["tools"] = tools
     if conversation.tool_choice is not None:
-        body["tool_choice"] = _render_choice(conversation.tool_choice, conversation.tools)
+        custom = {tool.name for tool in conversation.tools if tool.custom and own}
+        body["tool_choice"] = _render_choice(conversation.tool_choice, custom)
     if conversation.parallel_tools is not None:
         body["parallel_tool_calls"] = conversation.parallel_tools
 
@@ -238,10 +265,13 @@ def _tool_name(value: Json, path: str) -> str:
     return require_string(require_object(value, kind, path), "name", join_path(path, kind))
 
 
-def _render_tool(tool: Tool) -> Json:
+def _render_tool(tool: Tool, own: bool) -> Json:
     described: Json = {"name": tool.name}
     if tool.description is not None:
         described["description"] = tool.description
+    if tool.custom and not own:
+        described["parameters"] = schema_of(tool)
+        return {"type": "function", "function": described}
     if tool.custom:
         if tool.grammar is not None:
             described["format"] = _nest_grammar(tool.grammar)
@@ -253,9 +283,9 @@ def _render_tool(tool: Tool) -> Json:
     return {"type": "function", "function": described}
 
 
-def _render_choice(choice: ToolChoice, tools: list[Tool]) -> Any:
+def _render_choice(choice: ToolChoice, custom: set[str]) -> Any:
+    """`custom` are the names of the free-text tools."""
     mode = "required" if choice.mode == "any" else choice.mode
-    custom = {tool.name for tool in tools if tool.custom}
     if choice.mode == "tool":
         return _named(choice.name or "", custom)
     if choice.allowed is not None and choice.mode != "none":
@@ -269,9 +299,15 @@ def _named(name: str, custom: set[str]) -> Json:
     return {"type": kind, kind: {"name": name}}
 
 
-def _web_search(tool: Json) -> Json:
-    """`web_search_options` for a web search tool of the messages or the responses dialect."""
+def _web_search(tool: Json, path: str, dropped: Dropped) -> Json:
+    """`web_search_options` for a web search tool of the messages or the responses dialect. Raises Untranslatable for a
+    limit to some domains."""
     options: Json = {}
+    for name, value in tool.items():
+        if name in _SEARCH_LIMITS and value:
+            raise Untranslatable("This model's API searches the whole web, or not at all.", f"{path}.{name}")
+        if name not in _SEARCH_FIELDS and value is not None:
+            dropped.add(f"{path}.{name}")
     size, location = tool.get("search_context_size"), tool.get("user_location")
     if type(size) is str:
         options["search_context_size"] = size

@@ -2,7 +2,8 @@
 
 Source: OpenAI API reference, CompletionUsage; DeepSeek (`prompt_cache_hit_tokens`); Moonshot (`cached_tokens`); xAI and
 Gemini's compatible endpoint (reasoning outside of `completion_tokens`); gateways that front Anthropic
-(`cache_read_input_tokens`, `cache_creation_input_tokens`); Groq (`x_groq.usage`).
+(`cache_read_input_tokens`, `cache_creation_input_tokens`); Groq (`x_groq.usage`); gateways
+that front Gemini (`cached_content_token_count`, `thoughts_token_count`).
 """
 
 from __future__ import annotations
@@ -97,9 +98,14 @@ def parse_usage(value: Any) -> Usage:
         or _count(value, "prompt_cache_hit_tokens")
         or _count(value, "cache_read_input_tokens")
         or _count(value, "cached_tokens")
+        or _count(value, "cached_content_token_count")
     )
     cache_write = _count(inputs, "cache_write_tokens") or _count(value, "cache_creation_input_tokens")
-    reasoning = _count(outputs, "reasoning_tokens") or _count(value, "reasoning_tokens")
+    reasoning = (
+        _count(outputs, "reasoning_tokens")
+        or _count(value, "reasoning_tokens")
+        or _count(value, "thoughts_token_count")
+    )
     # Who forwards Anthropic's counters as they are leaves what was cached out of the prompt.
     if cache_read + cache_write > prompt:
         prompt += cache_read + cache_write

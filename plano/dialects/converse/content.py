@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -26,6 +27,7 @@ from plano.dialects.conversation import (
     Opaque,
     RedactedThinking,
     Refusal,
+    SearchResult,
     Text,
     Thinking,
     ToolResult,
@@ -36,6 +38,7 @@ from plano.dialects.conversation import (
 from plano.dialects.converse.models import Traits
 from plano.dialects.converse.names import CallIds, converse_document_name, converse_tool_name
 from plano.dialects.custom_tools import wrap
+from plano.dialects.omission import error_text, omit, search_result_text
 
 DIALECT: Final = "converse"
 
@@ -100,7 +103,7 @@ def render_messages(conversation: Conversation, traits: Traits, dropped: Dropped
         if turn.role == "system":
             continue
         message = _Message(turn.role)
-        renderer.add(message, turn, f"messages[{index}]")
+        renderer.add(message, turn, turn.path or f"messages[{index}]")
         if message.is_empty():
             continue
         if messages and messages[-1].role == turn.role:
@@ -203,8 +206,10 @@ class _Renderer:
             if by_assistant:
                 raise Untranslatable("Bedrock takes images, documents and audio from the user only.", place)
             return self._media(block, place)
+        if isinstance(block, SearchResult):
+            return self._search_result(block)
         if isinstance(block, Opaque):
-            return self._opaque(block, place)
+            return self._opaque(block, by_assistant, place)
         raise Untranslatable("Tool results are allowed at the top of a user message only.", place)
 
     def _media(self, block: Image | Document | Audio, place: str) -> list[Json]:
@@ -220,7 +225,7 @@ class _Renderer:
         content: list[Json] = []
         cache = result.cache
         for index, block in enumerate(result.content):
-            inner = f"{place}.content[{index}]"
+            inner = f"{result.path or place}.content[{index}]"
             if isinstance(block, Text):
                 cache = cache or block.cache
                 if block.text.strip():
@@ -231,16 +236,19 @@ class _Renderer:
             elif isinstance(block, Document):
                 cache = cache or block.cache
                 content.append({"document": self._document(block, inner)})
+            elif isinstance(block, SearchResult):
+                cache = cache or block.cache
+                content.extend(self._search_result(replace(block, cache=None)))
             elif isinstance(block, Opaque):
-                content.extend(self._opaque(block, inner))
+                content.extend(self._opaque(block, False, inner))
             else:
                 raise Untranslatable("Bedrock takes texts, images and documents as a tool's result.", inner)
+        if result.is_error and not self._traits.takes_result_status():
+            first = content.pop(0)["text"] if content and "text" in content[0] else ""
+            content.insert(0, {"text": error_text(first)})
         rendered: Json = {"toolUseId": self._ids.of_result(result.id), "content": content or [{"text": EMPTY_TEXT}]}
-        if result.is_error:
-            if self._traits.takes_result_status():
-                rendered["status"] = "error"
-            else:
-                self._dropped.add(f"{place}.is_error")
+        if result.is_error and self._traits.takes_result_status():
+            rendered["status"] = "error"
         # Converse has no cache points inside a result: the next place after it is after the result.
         return self._with_cache({"toolResult": rendered}, cache)
 
@@ -283,10 +291,22 @@ class _Renderer:
             rendered["citations"] = {"enabled": True}
         return rendered
 
-    def _opaque(self, block: Opaque, place: str) -> list[Json]:
+    def _search_result(self, result: SearchResult) -> list[Json]:
+        if not self._traits.takes_search_results():
+            return [{"text": search_result_text(result, self._dropped)}]
+        rendered: Json = {
+            "source": result.source,
+            "title": result.title,
+            "content": [{"text": text} for text in result.texts],
+        }
+        if result.citations:
+            rendered["citations"] = {"enabled": True}
+        return self._with_cache({"searchResult": rendered}, result.cache)
+
+    def _opaque(self, block: Opaque, by_model: bool, place: str) -> list[Json]:
         if block.dialect == DIALECT:
             return [block.value]
-        self._dropped.add(place)
+        omit(block, by_model, place, place, self._dropped)
         return []
 
     def _tool_use(self, block: ToolUse, place: str) -> Json:

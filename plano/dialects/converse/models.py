@@ -62,6 +62,10 @@ class Traits:
     def takes_strict_tools(self) -> bool:
         return self.family is Family.CLAUDE and self.version >= (4, 5)
 
+    def takes_search_results(self) -> bool:
+        """Does it take search results as such, and cite them (Anthropic documentation, "Search results")?"""
+        return self.family is Family.CLAUDE and self.version >= (3, 7)
+
     def takes_result_status(self) -> bool:
         """Does it take the status of a tool result?"""
         return self.family in (Family.CLAUDE, Family.NOVA)

@@ -27,6 +27,7 @@ from plano.dialects.conversation import (
     Opaque,
     RedactedThinking,
     Refusal,
+    SearchResult,
     Text,
     Thinking,
     ToolResult,
@@ -35,6 +36,7 @@ from plano.dialects.conversation import (
     Untranslatable,
 )
 from plano.dialects.custom_tools import wrap
+from plano.dialects.omission import kind_of, omit, search_result_text
 
 DIALECT: Final = "gemini"
 SIGNATURE_TAG: Final = "gemini:"
@@ -107,12 +109,13 @@ class ContentRenderer:
         """The contents of all turns but those of role `system`. Neighbours of one role become one content, in which
         function responses come first. Raises Untranslatable."""
         contents: list[Json] = []
-        for turn in turns:
+        for number, turn in enumerate(turns):
             if turn.role == "system":
                 continue
             if turn.name is not None:
                 self._dropped.add("name")
-            parts = self._render_blocks(turn.blocks)
+            path = turn.path or f"messages[{number}]"
+            parts = self._render_blocks(turn.blocks, turn.role == "assistant", f"{path}.content")
             role = "model" if turn.role == "assistant" else "user"
             if not parts:
                 continue
@@ -137,21 +140,22 @@ class ContentRenderer:
                 parts.append({"text": text.text})
         return parts
 
-    def _render_blocks(self, blocks: list[Block]) -> list[Json]:
+    def _render_blocks(self, blocks: list[Block], by_model: bool, path: str) -> list[Json]:
         parts: list[Json] = []
-        for block in blocks:
+        for number, block in enumerate(blocks):
+            where = f"{path}[{number}]"
             if isinstance(block, Text):
                 if block.citations:
                     self._dropped.add("citations")
                 parts.extend(self.render_texts([block]))
             elif isinstance(block, ToolUse):
-                parts.append(self._render_call(block))
+                parts.append(self._render_call(block, where))
             elif isinstance(block, ToolResult):
-                parts.extend(self._render_result(block))
+                parts.extend(self._render_result(block, where))
             elif isinstance(block, Image):
-                parts.append(self._render_image(block))
+                parts.append(self._render_image(block, where))
             elif isinstance(block, Document):
-                parts.extend(self._render_document(block))
+                parts.extend(self._render_document(block, where))
             elif isinstance(block, Audio):
                 parts.append({"inlineData": {"mimeType": f"audio/{block.format}", "data": block.data}})
             elif isinstance(block, Thinking):
@@ -161,11 +165,13 @@ class ContentRenderer:
             elif isinstance(block, Refusal):
                 if block.text:
                     parts.append({"text": block.text})
+            elif isinstance(block, SearchResult):
+                parts.append({"text": search_result_text(block, self._dropped)})
             elif isinstance(block, Opaque):
                 if block.dialect == DIALECT:
                     parts.append(block.value)
                 else:
-                    self._dropped.add(str(block.value.get("type") or block.dialect))
+                    omit(block, by_model, where, kind_of(block), self._dropped)
         return parts
 
     def _render_thinking(self, block: Thinking) -> list[Json]:
@@ -176,27 +182,27 @@ class ContentRenderer:
             return []
         return [{"text": block.text, "thought": True, "thoughtSignature": signature}]
 
-    def _render_call(self, call: ToolUse) -> Json:
+    def _render_call(self, call: ToolUse, path: str) -> Json:
         self._names[call.id] = call.name
         self._note_cache(call.cache)
-        part: Json = {"functionCall": {"id": call.id, "name": call.name, "args": _read_arguments(call)}}
+        part: Json = {"functionCall": {"id": call.id, "name": call.name, "args": _read_arguments(call, path)}}
         signature = untag_signature(call.signature)
         if signature is not None:
             part["thoughtSignature"] = signature
         return part
 
-    def _render_result(self, result: ToolResult) -> list[Json]:
+    def _render_result(self, result: ToolResult, path: str) -> list[Json]:
         name = self._names.get(result.id) or result.name
         if name is None:
             raise Untranslatable(
                 f"The tool result '{result.id}' answers no tool call of this conversation, and Gemini needs the name"
                 " of the function.",
-                "messages",
+                path,
             )
         self._note_cache(result.cache)
         texts: list[str] = []
         media: list[Json] = []
-        for part in self._render_blocks(result.content):
+        for part in self._render_blocks(result.content, False, f"{result.path or path}.content"):
             text = part.get("text")
             if isinstance(text, str):
                 texts.append(text)
@@ -211,13 +217,13 @@ class ContentRenderer:
         beside = [part for part in media if part not in inside]
         return [{"functionResponse": response}, *beside]
 
-    def _render_image(self, image: Image) -> Json:
+    def _render_image(self, image: Image, path: str) -> Json:
         self._note_cache(image.cache)
         if image.detail not in (None, "auto"):
             self._dropped.add("detail")
-        return self._render_file(image.data, image.media_type, image.url, image.file_id, "image")
+        return self._render_file(image.data, image.media_type, image.url, image.file_id, "image", path)
 
-    def _render_document(self, document: Document) -> list[Json]:
+    def _render_document(self, document: Document, path: str) -> list[Json]:
         self._note_cache(document.cache)
         if document.citations:
             self._dropped.add("citations")
@@ -229,34 +235,32 @@ class ContentRenderer:
             parts.append({"inlineData": {"mimeType": "text/plain", "data": data}})
             return parts
         media_type = document.media_type or _guess_type(document.title or "")
-        parts.append(self._render_file(document.data, media_type, document.url, document.file_id, "document"))
+        parts.append(self._render_file(document.data, media_type, document.url, document.file_id, "document", path))
         return parts
 
     def _render_file(
-        self, data: str | None, media_type: str | None, url: str | None, file_id: str | None, what: str
+        self, data: str | None, media_type: str | None, url: str | None, file_id: str | None, what: str, path: str
     ) -> Json:
         if data is not None:
-            return _render_inline(data, media_type, what)
+            return _render_inline(data, media_type, what, path)
         if url is not None:
             match = _DATA_URL.match(url)
             if match is not None and ";base64" in match.group(2):
-                return _render_inline(match.group(3), match.group(1) or media_type, what)
-            return self._render_url(url, media_type, what)
+                return _render_inline(match.group(3), match.group(1) or media_type, what, path)
+            return self._render_url(url, media_type, what, path)
         if file_id is not None and (file_id.startswith("files/") or file_id.startswith(_FILES_API)):
             uri = file_id if file_id.startswith(_FILES_API) else f"{_FILES_API}v1beta/{file_id}"
             return {"fileData": _name_type(uri, media_type)}
-        raise Untranslatable(f"A file of another provider cannot be given to Gemini as {_article(what)}.", "messages")
+        raise Untranslatable(f"A file of another provider cannot be given to Gemini as {_article(what)}.", path)
 
-    def _render_url(self, url: str, media_type: str | None, what: str) -> Json:
+    def _render_url(self, url: str, media_type: str | None, what: str, place: str) -> Json:
         scheme, host, path = _split_url(url)
         if scheme == "gs" or url.startswith(_FILES_API) or (scheme == "https" and host in _YOUTUBE_HOSTS):
             return {"fileData": _name_type(url, media_type)}
         if scheme != "https" or not host:
-            raise Untranslatable(
-                f"Gemini takes {what}s inline or by an https URL, not from here: {url[:80]}", "messages"
-            )
+            raise Untranslatable(f"Gemini takes {what}s inline or by an https URL, not from here: {url[:80]}", place)
         if not self._fetches:
-            raise Untranslatable(f"This Gemini model fetches no {what}s from the web: send them inline.", "messages")
+            raise Untranslatable(f"This Gemini model fetches no {what}s from the web: send them inline.", place)
         return {"fileData": _name_type(url, media_type or _guess_type(path))}
 
     def _note_cache(self, cache: Json | None) -> None:
@@ -277,7 +281,7 @@ def _sign_first_call(parts: list[Json]) -> None:
             return
 
 
-def _read_arguments(call: ToolUse) -> Json:
+def _read_arguments(call: ToolUse, path: str) -> Json:
     if call.custom:
         return wrap(call.arguments)
     if not call.arguments.strip():
@@ -287,15 +291,15 @@ def _read_arguments(call: ToolUse) -> Json:
     except orjson.JSONDecodeError:
         arguments = None
     if type(arguments) is not dict:
-        raise Untranslatable(f"The arguments of the tool call '{call.id}' are not a JSON object.", "messages")
+        raise Untranslatable(f"The arguments of the tool call '{call.id}' are not a JSON object.", path)
     return arguments
 
 
-def _render_inline(data: str, media_type: str | None, what: str) -> Json:
+def _render_inline(data: str, media_type: str | None, what: str, path: str) -> Json:
     if not media_type:
         media_type = next((each for start, each in _BEGINNINGS if data.startswith(start)), None)
     if not media_type:
-        raise Untranslatable(f"Gemini needs the media type of {_article(what)}.", "messages")
+        raise Untranslatable(f"Gemini needs the media type of {_article(what)}.", path)
     return {"inlineData": {"mimeType": media_type, "data": data}}
 
 

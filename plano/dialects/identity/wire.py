@@ -79,8 +79,9 @@ class Wire:
             return StreamEnd.UNMARKED
         return StreamEnd.ERROR if chat.ends_with_error(tail) else StreamEnd.CUT
 
-    def break_stream(self, error: bytes, tail: bytes) -> bytes:
-        """The events that end a stream which broke after `tail`; `error` is the body of an error answer."""
+    def break_stream(self, error: bytes, first: bytes, tail: bytes) -> bytes:
+        """The events that end a stream which began with `first` and broke after `tail`; `error` is the body of an error
+        answer."""
         return b"data: %b\n\n%b" % (error, self.error_mark)
 
 
@@ -133,7 +134,7 @@ class MessagesWire(Wire):
             return StreamEnd.ERROR
         return StreamEnd.UNMARKED if _STOPPED.search(tail) is not None else StreamEnd.CUT
 
-    def break_stream(self, error: bytes, tail: bytes) -> bytes:
+    def break_stream(self, error: bytes, first: bytes, tail: bytes) -> bytes:
         return b"event: error\ndata: %b\n\n" % error
 
 
@@ -185,17 +186,29 @@ class ResponsesWire(Wire):
             return StreamEnd.WHOLE
         return StreamEnd.ERROR if _ERROR_TYPE.search(tail) is not None else StreamEnd.CUT
 
-    def break_stream(self, error: bytes, tail: bytes) -> bytes:
+    def break_stream(self, error: bytes, first: bytes, tail: bytes) -> bytes:
         inner = orjson.loads(error)["error"]
         numbers = _SEQUENCE.findall(tail)
+        number = int(numbers[-1]) + 1 if numbers else 0
         event = {
             "type": "error",
             "code": inner["code"],
             "message": inner["message"],
             "param": inner["param"],
-            "sequence_number": int(numbers[-1]) + 1 if numbers else 0,
+            "sequence_number": number,
         }
-        return b"event: error\ndata: %b\n\n" % orjson.dumps(event)
+        broken: bytes = b"event: error\ndata: %b\n\n" % orjson.dumps(event)
+        # The SDKs look for the error, others for the event with which every answer ends.
+        response = _find_response(first)
+        if response is None:
+            return broken
+        response["status"] = "failed"
+        response["error"] = {"code": "server_error", "message": inner["message"]}
+        failed = {"type": "response.failed", "sequence_number": number + 1, "response": response}
+        try:
+            return b"%bevent: response.failed\ndata: %b\n\n" % (broken, orjson.dumps(failed))
+        except orjson.JSONEncodeError:  # nested more deeply than the encoder goes
+            return broken
 
 
 CHAT: Final = Wire()
@@ -209,6 +222,17 @@ def _load(data: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return event if type(event) is dict else None
+
+
+def _find_response(first: bytes) -> dict[str, Any] | None:
+    """The answer as the first events of a stream announce it."""
+    for data in chat.read_events(first):
+        event = _load(data) if data else None
+        response = event.get("response") if event is not None else None
+        if type(response) is dict:
+            found: dict[str, Any] = response
+            return found
+    return None
 
 
 def _detail(details: Any, key: str) -> int:

@@ -24,6 +24,7 @@ from plano.dialects.conversation import (
     Opaque,
     RedactedThinking,
     Refusal,
+    SearchResult,
     Text,
     Thinking,
     ToolResult,
@@ -33,6 +34,7 @@ from plano.dialects.conversation import (
 )
 from plano.dialects.custom_tools import wrap
 from plano.dialects.messages.content import DIALECT
+from plano.dialects.omission import kind_of, omit
 
 _ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
@@ -62,7 +64,8 @@ _CITATION_FIELDS: Final = {
 
 
 class MessagesRenderer:
-    """Renders the turns of one conversation. Paths in errors count the conversation's turns."""
+    """Renders the turns of one conversation. Paths in errors are those of the client's request, as far as they
+    are known, and else count the conversation's turns."""
 
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
@@ -75,10 +78,10 @@ class MessagesRenderer:
         for index, turn in enumerate(turns):
             if turn.role == "system":
                 continue
-            path = f"messages[{index}]"
+            path = turn.path or f"messages[{index}]"
             if turn.name is not None:
                 self._dropped.add("name")
-            blocks = self._render_blocks(turn.blocks, path)
+            blocks = self._render_blocks(turn.blocks, turn.role == "assistant", path)
             if not blocks:
                 continue
             if messages and messages[-1]["role"] == turn.role:
@@ -99,7 +102,7 @@ class MessagesRenderer:
         """Text blocks, without the empty ones."""
         return [self._render_text(text) for text in texts if text.text.strip()]
 
-    def _render_blocks(self, blocks: list[Block], path: str) -> list[Json]:
+    def _render_blocks(self, blocks: list[Block], by_model: bool, path: str) -> list[Json]:
         rendered: list[Json] = []
         calls = 0
         for index, block in enumerate(blocks):
@@ -120,12 +123,12 @@ class MessagesRenderer:
                 else:
                     self._dropped.add("redacted_thinking")
             else:
-                plain = self._render_plain(block, where)
+                plain = self._render_plain(block, by_model, where)
                 if plain is not None:
                     rendered.append(plain)
         return rendered
 
-    def _render_plain(self, block: Block, path: str) -> Json | None:
+    def _render_plain(self, block: Block, by_model: bool, path: str) -> Json | None:
         """A block that may also stand in a tool's result; None for one that is left out."""
         if isinstance(block, Text):
             return self._render_text(block) if block.text.strip() else None
@@ -135,12 +138,14 @@ class MessagesRenderer:
             return self._render_image(block, path)
         if isinstance(block, Document):
             return _render_document(block, path)
+        if isinstance(block, SearchResult):
+            return _render_search_result(block)
         if isinstance(block, Audio):
             raise Untranslatable("The messages API takes no audio.", path)
         if isinstance(block, Opaque):
             if block.dialect == DIALECT:
                 return block.value
-            self._dropped.add(str(block.value.get("type") or block.dialect))
+            omit(block, by_model, path, kind_of(block), self._dropped)
         return None
 
     def _render_text(self, text: Text) -> Json:
@@ -173,7 +178,7 @@ class MessagesRenderer:
         rendered: Json = {"type": "tool_result", "tool_use_id": tool_use_id}
         content: list[Json] = []
         for index, block in enumerate(result.content):
-            plain = self._render_plain(block, f"{path}.content[{index}]")
+            plain = self._render_plain(block, False, f"{result.path or path}.content[{index}]")
             if plain is not None:
                 content.append(plain)
         if content:
@@ -237,6 +242,18 @@ def _render_document(document: Document, path: str) -> Json:
     if document.citations:
         rendered["citations"] = {"enabled": True}
     return _marked(rendered, document.cache)
+
+
+def _render_search_result(result: SearchResult) -> Json:
+    rendered: Json = {
+        "type": "search_result",
+        "source": result.source,
+        "title": result.title,
+        "content": [{"type": "text", "text": text} for text in result.texts],
+    }
+    if result.citations:
+        rendered["citations"] = {"enabled": True}
+    return _marked(rendered, result.cache)
 
 
 def document_source(document: Document, path: str) -> Json:

@@ -1,7 +1,7 @@
 """Content blocks of the messages dialect, read into the hub's blocks. No I/O.
 
 Source: Anthropic API reference, "Messages", content block parameters. Blocks that only this dialect has (server tools
-and their results, search results, container uploads, types newer than this file) become `Opaque`.
+and their results, container uploads, types newer than this file) become `Opaque`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from plano.dialects.conversation import (
     Json,
     Opaque,
     RedactedThinking,
+    SearchResult,
     Text,
     Thinking,
     ToolResult,
@@ -39,11 +40,13 @@ DIALECT: Final = "messages"
 _TEXT_FIELDS: Final = frozenset({"type", "text", "cache_control", "citations", "parsed_output"})
 _IMAGE_FIELDS: Final = frozenset({"type", "source", "cache_control"})
 _DOCUMENT_FIELDS: Final = frozenset({"type", "source", "cache_control", "title", "context", "citations"})
+_SOURCE_FIELDS: Final = frozenset({"type", "media_type", "data", "url", "file_id", "content"})
+_SEARCH_RESULT_FIELDS: Final = frozenset({"type", "source", "title", "content", "citations", "cache_control"})
 _TOOL_USE_FIELDS: Final = frozenset({"type", "id", "name", "input", "cache_control"})
 _TOOL_RESULT_FIELDS: Final = frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"})
 _THINKING_FIELDS: Final = frozenset({"type", "thinking", "signature"})
 _REDACTED_FIELDS: Final = frozenset({"type", "data"})
-_RESULT_KINDS: Final = frozenset({"text", "image", "document"})
+_RESULT_KINDS: Final = frozenset({"text", "image", "document", "search_result"})
 _DIRECT_CALLER: Final = {"type": "direct"}
 
 
@@ -98,6 +101,8 @@ def _read_plain(block: Json, kind: str, path: str, extra: Json) -> Block:
         return _read_image(block, path, extra)
     if kind == "document":
         return _read_document(block, path, extra)
+    if kind == "search_result":
+        return _read_search_result(block, path, extra)
     return Opaque(DIALECT, block)
 
 
@@ -114,6 +119,7 @@ def _read_image(block: Json, path: str, extra: Json) -> Block:
     else:
         return Opaque(DIALECT, block)
     keep_rest(block, _IMAGE_FIELDS, path, extra)
+    keep_rest(source, _SOURCE_FIELDS, where, extra)
     image.cache = read_object(block, "cache_control", path)
     return image
 
@@ -142,12 +148,28 @@ def _read_document(block: Json, path: str, extra: Json) -> Block:
     else:
         return Opaque(DIALECT, block)
     keep_rest(block, _DOCUMENT_FIELDS, path, extra)
+    keep_rest(source, _SOURCE_FIELDS, where, extra)
     document.title = read_string(block, "title", path)
     document.context = read_string(block, "context", path)
-    citations = read_object(block, "citations", path)
-    document.citations = citations is not None and read_flag(citations, "enabled", f"{path}.citations") is True
+    document.citations = _read_citing(block, path)
     document.cache = read_object(block, "cache_control", path)
     return document
+
+
+def _read_search_result(block: Json, path: str, extra: Json) -> SearchResult:
+    keep_rest(block, _SEARCH_RESULT_FIELDS, path, extra)
+    return SearchResult(
+        need_string(block, "source", path),
+        need_string(block, "title", path),
+        [text.text for text in read_texts(block, "content", path, extra)],
+        _read_citing(block, path),
+        read_object(block, "cache_control", path),
+    )
+
+
+def _read_citing(block: Json, path: str) -> bool:
+    citations = read_object(block, "citations", path)
+    return citations is not None and read_flag(citations, "enabled", f"{path}.citations") is True
 
 
 def _read_custom_content(source: Json, path: str, extra: Json) -> str | None:

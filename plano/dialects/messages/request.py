@@ -70,6 +70,7 @@ _FIELDS: Final = frozenset(
 )
 _MESSAGE_FIELDS: Final = frozenset({"role", "content"})
 _TOOL_FIELDS: Final = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
+_CHOICE_FIELDS: Final = frozenset({"type", "name", "disable_parallel_tool_use"})
 _CONFIG_FIELDS: Final = frozenset({"effort", "format"})
 _CHOICES: Final = frozenset({"auto", "any", "none", "tool"})
 # Neutral names of service tiers are those of the other dialects.
@@ -195,13 +196,13 @@ def _read_messages(body: Json, conversation: Conversation) -> None:
         if message.get("content") is None and role != "system":
             raise BadRequest(f"'{path}.content' is missing.", f"{path}.content")
         if role == "user":
-            conversation.turns.append(Turn("user", read_content(message, "content", path, extra)))
+            conversation.turns.append(Turn("user", read_content(message, "content", path, extra), path=path))
         elif role == "assistant":
-            conversation.turns.append(Turn("assistant", read_content(message, "content", path, extra)))
+            conversation.turns.append(Turn("assistant", read_content(message, "content", path, extra), path=path))
         elif role == "system":
             texts = read_texts(message, "content", path, extra)
             if conversation.turns:
-                conversation.turns.append(Turn("system", [*texts]))
+                conversation.turns.append(Turn("system", [*texts], path=path))
             else:
                 conversation.system.extend(texts)
         else:
@@ -239,6 +240,7 @@ def _read_tool_choice(body: Json, conversation: Conversation) -> None:
         conversation.tool_choice = ToolChoice("none")
     else:
         conversation.tool_choice = ToolChoice("auto")
+    keep_rest(choice, _CHOICE_FIELDS, "tool_choice", conversation.extra)
     disabled = read_flag(choice, "disable_parallel_tool_use", "tool_choice")
     if disabled is not None:
         conversation.parallel_tools = not disabled

@@ -36,6 +36,7 @@ from plano.dialects.conversation import (
     Turn,
     Untranslatable,
 )
+from plano.dialects.omission import error_text, kind_of, omit
 from plano.dialects.responses.parts import ITEM, parse_content, render_part
 from plano.dialects.responses.tools import ToolNames
 
@@ -103,11 +104,11 @@ class _ItemParser:
             for block in blocks:
                 self._add("assistant", block)
         elif role == "user":
-            self.turns.append(Turn("user", blocks))
+            self.turns.append(Turn("user", blocks, path=path))
         elif role == "system" or role == "developer":
             texts = [block for block in blocks if isinstance(block, Text)]
             if self.turns or len(texts) < len(blocks):
-                self.turns.append(Turn("system", blocks))
+                self.turns.append(Turn("system", blocks, path=path))
             else:
                 self.system += texts
         else:
@@ -203,7 +204,7 @@ def render_items(turns: list[Turn], native: bool, dropped: Dropped) -> list[Json
     """The `input` list of a request for an upstream of this dialect. `native`: the client speaks it too."""
     renderer = _ItemRenderer(native, dropped)
     for number, turn in enumerate(turns):
-        renderer.take(turn, f"messages[{number}]")
+        renderer.take(turn, turn.path or f"messages[{number}]")
     return renderer.items
 
 
@@ -225,7 +226,7 @@ class _ItemRenderer:
                 self._parts.append(part)
                 continue
             self._end_message(turn)
-            self._add_item(block, where)
+            self._add_item(block, turn.role == "assistant", where)
         self._end_message(turn)
 
     def _end_message(self, turn: Turn) -> None:
@@ -233,7 +234,7 @@ class _ItemRenderer:
             self.items.append({"type": "message", "role": turn.role, "content": self._parts})
             self._parts = []
 
-    def _add_item(self, block: Block, path: str) -> None:
+    def _add_item(self, block: Block, by_model: bool, path: str) -> None:
         if isinstance(block, ToolUse):
             self._add_call(block)
         elif isinstance(block, ToolResult):
@@ -246,7 +247,7 @@ class _ItemRenderer:
             if block.dialect == ITEM:
                 self.items.append(block.value)
             else:
-                self._dropped.add(name_of(block))
+                omit(block, by_model, path, kind_of(block), self._dropped)
 
     def _add_call(self, call: ToolUse) -> None:
         if call.cache is not None:
@@ -265,15 +266,19 @@ class _ItemRenderer:
     def _add_output(self, result: ToolResult, path: str) -> None:
         if result.cache is not None:
             self._dropped.add("cache_control")
-        if result.is_error:
-            self._dropped.add("is_error")
         parts: list[Json] = []
         for index, block in enumerate(result.content):
-            part = render_part(block, False, f"{path}.content[{index}]", self._dropped)
-            if part is None:
-                self._dropped.add(name_of(block))
-            else:
+            where = f"{result.path or path}.content[{index}]"
+            part = render_part(block, False, where, self._dropped)
+            if part is not None:
                 parts.append(part)
+            elif isinstance(block, Opaque):
+                omit(block, False, where, kind_of(block), self._dropped)
+            else:
+                self._dropped.add(name_of(block))
+        if result.is_error:
+            first = parts.pop(0)["text"] if parts and parts[0]["type"] == "input_text" else ""
+            parts.insert(0, {"type": "input_text", "text": error_text(first)})
         kind = "custom_tool_call_output" if result.id in self._custom else "function_call_output"
         item: Json = {"type": kind, "call_id": shorten(result.id, "call_")}
         if not parts:

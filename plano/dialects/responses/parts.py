@@ -21,9 +21,11 @@ from plano.dialects.conversation import (
     Json,
     Opaque,
     Refusal,
+    SearchResult,
     Text,
     Untranslatable,
 )
+from plano.dialects.omission import search_result_text
 
 # The `dialect` of opaque blocks: an item of its own, or a part of a message.
 ITEM: Final = "responses"
@@ -128,6 +130,8 @@ def render_part(block: Block, of_assistant: bool, path: str, dropped: Dropped) -
         if of_assistant:
             return {"type": "refusal", "refusal": block.text}
         return {"type": "input_text", "text": block.text}
+    if isinstance(block, SearchResult):
+        return {"type": "input_text", "text": search_result_text(block, dropped)}
     if isinstance(block, Opaque):
         return block.value if block.dialect == PART else None
     if not isinstance(block, Image | Document | Audio):

@@ -39,6 +39,7 @@ from plano.dialects.responses.tools import (
     render_tool_choice,
     render_tools,
 )
+from plano.dialects.unread import list_unread_responses
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
 LOGPROBS: Final = "message.output_text.logprobs"
@@ -121,7 +122,9 @@ def parse_request(body: Json) -> Conversation:
         service_tier=read_string(body, "service_tier"),
         store=read_boolean(body, "store"),
         extra=extra,
+        unread=list_unread_responses(body),
         notes={"dialect": "responses", "echo": {name: body[name] for name in _ECHOED if body.get(name) is not None}},
+        source=body,
     )
     _parse_text(body, conversation)
     _parse_include(body, conversation)

@@ -51,6 +51,8 @@ HOSTED_TOOLS: Final = frozenset(
 )
 
 _ANTHROPIC_WEB_SEARCH: Final = re.compile(r"web_search_\d{8}")
+# What is told of such a tool, or refused.
+_SEARCH_FIELDS: Final = frozenset({"type", "name", "allowed_domains", "blocked_domains", "user_location"})
 _MODES: Final = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -220,8 +222,9 @@ def _render_hosted(tool: Json, native: bool, path: str, dropped: Dropped) -> Jso
         )
     if type(tool.get("user_location")) is dict:
         search["user_location"] = tool["user_location"]
-    if tool.get("max_uses") is not None:
-        dropped.add("max_uses")
+    for name, value in tool.items():
+        if name not in _SEARCH_FIELDS and value is not None:
+            dropped.add(f"{path}.{name}")
     return search
 
 
