@@ -157,6 +157,8 @@ class Translation:
     def _render(self, answer: Answer) -> bytes | Failure:
         try:
             return orjson.dumps(self._client.render_answer(answer, self._conversation, self._created))
+        except BadAnswer as bad:
+            return Failure(FailureKind.PROTOCOL, str(bad))
         except orjson.JSONEncodeError as error:
             return Failure(FailureKind.PROTOCOL, f"the answer cannot be passed on ({error})")
 
