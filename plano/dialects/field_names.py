@@ -10,9 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from plano.dialects.conversation import Conversation, ToolResult
+
 _HEAD: Final = re.compile(r"[^.\[]+")
 _FUNCTION: Final = re.compile(r"(tools\[\d+\])\.function\b")
 _TURN: Final = re.compile(r"messages\b.*")
+_MESSAGE: Final = re.compile(r"messages\[(\d{1,9})\](\.content\[(\d{1,9})\])?(.*)", re.DOTALL)
 
 _NAMES: Final[dict[str, dict[str, str]]] = {
     "chat": {
@@ -61,3 +64,18 @@ def name_field(dialect: str, name: str, body: Mapping[str, Any]) -> str:
     if dialect == "chat" and own == "max_completion_tokens" and "max_tokens" in body:
         return "max_tokens"
     return own + name[match.end() :]
+
+
+def name_message(name: str, conversation: Conversation) -> str:
+    """The message of a chat client that became the turn of the number in `name`: system texts before the first turn are
+    none, and results of tools that follow each other are one, a block each. Other names stay as they are."""
+    numbers: list[int] | None = conversation.notes.get("message_numbers")
+    match = _MESSAGE.fullmatch(name)
+    if numbers is None or match is None or int(match[1]) >= len(numbers):
+        return name
+    number, turn = numbers[int(match[1])], conversation.turns[int(match[1])]
+    block, rest = match[2] or "", match[4]
+    if turn.role == "user" and turn.blocks and isinstance(turn.blocks[0], ToolResult):
+        return f"messages[{number + int(match[3] or 0)}]{rest}"
+    # An assistant's blocks are its reasoning, its content and its calls: which one it was is no longer known.
+    return f"messages[{number}]{block if turn.role == 'user' else ''}{rest}"

@@ -11,9 +11,10 @@ import orjson
 
 from plano.dialects.assembly import Assembler, events_of
 from plano.dialects.codecs import CLIENTS, UPSTREAMS
-from plano.dialects.conversation import Answer, BadAnswer, Conversation, Dropped, UpstreamError, Usage
+from plano.dialects.conversation import Answer, BadAnswer, BadRequest, Conversation, Dropped, UpstreamError, Usage
 from plano.dialects.custom_tools import restore
 from plano.dialects.events import BlockKind, BlockStarted, BlockStopped, Event, Failed, Started, UsageKnown
+from plano.dialects.field_names import name_message
 from plano.dialects.responses.request import check_portable
 from plano.frontends.usage import UNKNOWN_USAGE, KnownUsage
 from plano.upstreams.failures import Failure, FailureKind
@@ -73,9 +74,16 @@ class Translation:
 
     def render_request(self, model: str, dropped: Dropped) -> dict[str, Any]:
         """The request as the upstream's dialect has it. Raises BadRequest when it cannot be said there."""
-        if self._upstream_name != "responses":
-            check_portable(self._conversation)
-        return self._upstream.render_request(self._conversation, model, dropped)
+        conversation = self._conversation
+        try:
+            if self._upstream_name != "responses":
+                check_portable(conversation)
+            rendered = self._upstream.render_request(conversation, model, dropped)
+        except BadRequest as bad:
+            bad.param = None if bad.param is None else name_message(bad.param, conversation)
+            raise
+        dropped.names = [name_message(name, conversation) for name in dropped.names]
+        return rendered
 
     def known_usage(self) -> KnownUsage:
         """What the upstream has reported by now."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from plano.dialects.field_names import name_field
+from plano.dialects.chat.request import parse_request
+from plano.dialects.field_names import name_field, name_message
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,37 @@ from plano.dialects.field_names import name_field
 )
 def test_a_field_is_named_as_the_client_did(dialect: str, name: str, body: dict[str, Any], told: str) -> None:
     assert name_field(dialect, name, body) == told
+
+
+# Two system texts and two results in a row: turns and messages are counted differently.
+LONG: list[dict[str, Any]] = [
+    {"role": "system", "content": "s"},
+    {"role": "developer", "content": "d"},
+    {"role": "user", "content": [{"type": "text", "text": "a"}]},
+    {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+    {"role": "tool", "tool_call_id": "c", "content": "r"},
+    {"role": "tool", "tool_call_id": "c", "content": "r"},
+    {"role": "user", "content": "b"},
+    {"role": "system", "content": "late"},
+    {"role": "user", "content": "c"},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("messages[0].content[2]", "messages[2].content[2]"),
+        ("messages[0].name", "messages[2].name"),
+        ("messages[1].content[2].thinking", "messages[3].thinking"),
+        ("messages[2].content[0]", "messages[4]"),
+        ("messages[2].content[1].content[3]", "messages[5].content[3]"),
+        ("messages[3].content[1]", "messages[6].content[1]"),
+        ("messages[4]", "messages[7]"),
+        ("messages[5].content[0]", "messages[8].content[0]"),
+        ("messages[6].content[0]", "messages[6].content[0]"),
+        ("messages", "messages"),
+        ("tools[0]", "tools[0]"),
+    ],
+)
+def test_a_message_is_named_by_its_number_in_the_clients_request(name: str, told: str) -> None:
+    assert name_message(name, parse_request({"model": "m", "messages": LONG})) == told

@@ -33,13 +33,15 @@ from plano.dialects.conversation import (
 )
 
 
-def parse_messages(messages: list[Any]) -> tuple[list[Text], list[Turn]]:
-    """(system texts before the first turn, turns). Raises BadRequest, naming the message.
+def parse_messages(messages: list[Any]) -> tuple[list[Text], list[Turn], list[int]]:
+    """(system texts before the first turn, turns, the number of each turn's first message). Raises BadRequest, naming
+    the message.
 
     Results of tools that follow each other stand in one turn, as the calls they answer do.
     """
     system: list[Text] = []
     turns: list[Turn] = []
+    numbers: list[int] = []
     legacy_ids: dict[str, str] = {}  # of the deprecated function calls, which have none: name -> the last one's
     results: list[Block] | None = None
     for number, value in enumerate(messages):
@@ -51,6 +53,7 @@ def parse_messages(messages: list[Any]) -> tuple[list[Text], list[Turn]]:
             if results is None:
                 results = [result]
                 turns.append(Turn("user", results))
+                numbers.append(number)
             else:
                 results.append(result)
             continue
@@ -74,8 +77,9 @@ def parse_messages(messages: list[Any]) -> tuple[list[Text], list[Turn]]:
         else:
             place = join_path(path, "role")
             raise BadRequest(f"'{place}' must be system, developer, user, assistant, tool or function.", place)
+        numbers.append(number)
         _mark(blocks, message)
-    return system, turns
+    return system, turns, numbers
 
 
 def _parse_assistant(message: Json, path: str, call_id: str, legacy_ids: dict[str, str]) -> list[Block]:

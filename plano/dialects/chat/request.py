@@ -95,7 +95,7 @@ def parse_request(body: dict[str, Any]) -> Conversation:
     messages = read_array(body, "messages")
     if not messages:
         raise BadRequest(f"'messages' {'is missing' if messages is None else 'must not be empty'}.", "messages")
-    system, turns = parse_messages(messages)
+    system, turns, numbers = parse_messages(messages)
     limit = read_integer(body, "max_completion_tokens")
     conversation = Conversation(
         read_string(body, "model"),
@@ -124,7 +124,7 @@ def parse_request(body: dict[str, Any]) -> Conversation:
         service_tier=read_string(body, "service_tier"),
         store=read_boolean(body, "store"),
         extra={key: value for key, value in body.items() if key not in _KNOWN and value is not None},
-        notes={"dialect": "chat"},
+        notes={"dialect": "chat", "message_numbers": numbers},
     )
     _parse_stream_options(body, conversation)
     if limit is not None:
