@@ -30,6 +30,7 @@ HOT_PATH = (
     "plano/dialects/identity/forms.py",
     "plano/dialects/identity/plain.py",
     "plano/dialects/identity/wire.py",
+    "plano/dialects/tokens.py",
     "plano/frontends/agent.py",
     "plano/frontends/agent_exchange.py",
     "plano/frontends/deadlines.py",

@@ -97,26 +97,30 @@ class Assembler:
         """The answer as far as it has come. `stop` is OTHER as long as the model has not finished."""
         started = self._started or Started("", "")
         first = self._finished.get(0) or Finished(StopReason.OTHER)
-        choices = sorted({part.start.choice for part in self._parts.values()} | set(self._finished))
+        blocks = self._blocks()
+        choices = sorted(blocks.keys() | self._finished.keys())
         return Answer(
             started.id,
             started.model,
-            self._blocks(0),
+            blocks.get(0, []),
             first.stop,
             self._usage,
             stop_sequence=first.stop_sequence,
             created=started.created,
             service_tier=started.service_tier,
-            alternatives=[Choice(choice, self._blocks(choice), self._stop(choice)) for choice in choices if choice],
+            alternatives=[Choice(choice, blocks.get(choice, []), self._stop(choice)) for choice in choices if choice],
         )
 
     def _stop(self, choice: int) -> StopReason:
         finished = self._finished.get(choice)
         return StopReason.OTHER if finished is None else finished.stop
 
-    def _blocks(self, choice: int) -> list[Block]:
-        parts = [self._parts[index] for index in sorted(self._parts)]
-        return [_block_of(part, self._dialect) for part in parts if part.start.choice == choice]
+    def _blocks(self) -> dict[int, list[Block]]:
+        """The blocks of each choice, in order."""
+        blocks: dict[int, list[Block]] = {}
+        for _, part in sorted(self._parts.items()):
+            blocks.setdefault(part.start.choice, []).append(_block_of(part, self._dialect))
+        return blocks
 
 
 def events_of(answer: Answer) -> list[Event]:

@@ -41,13 +41,15 @@ class BadAnswer(Exception):
 class Dropped:
     """Names of the client's fields that were left out, in order, each once (`logit_bias`, `tools[0].strict`)."""
 
-    __slots__ = ("names",)
+    __slots__ = ("_known", "names")
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self._known: set[str] = set()  # a client can make every message, tool and block name something
 
     def add(self, name: str) -> None:
-        if name not in self.names:
+        if name not in self._known:
+            self._known.add(name)
             self.names.append(name)
 
     def header(self) -> bytes:

@@ -7,6 +7,7 @@ message costs on its way (two I/O threads, four wake-ups) is shared by the recor
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from plano.telemetry.record import WIRE_VERSION, InferenceView
 if TYPE_CHECKING:
     from plano.frontends.request import Request
     from plano.frontends.trace import Trace
+
+log = logging.getLogger(__name__)
 
 BATCH_RECORDS: Final = 800
 FLUSH_S: Final = 0.25
@@ -113,6 +116,7 @@ class Recorder:
 
     def _flush(self) -> None:
         self._lag_s = max(0.0, asyncio.get_running_loop().time() - self._due_s)
+        self._schedule()  # first: whatever is wrong with these records, others follow
         self.unix_offset_s = time.time() - time.monotonic()
         gauges = self._gauges()
         self._quiet += 1
@@ -120,7 +124,6 @@ class Recorder:
             self._last_gauges = gauges
             self._quiet = 0
             self._send(gauges)
-        self._schedule()
 
     def _send(self, gauges: Gauges) -> None:
         records = self._records
@@ -141,3 +144,6 @@ class Recorder:
             self._socket.send(self._pack((WIRE_VERSION, state, records)), zmq.DONTWAIT)
         except zmq.Again:
             self._dropped += len(records)
+        except (OverflowError, TypeError, ValueError):  # a number or a text that msgpack has no place for
+            self._dropped += len(records)
+            log.exception("%d records cannot be sent", len(records))

@@ -125,6 +125,8 @@ class Translation:
         write = self._writer.write
         try:
             return b"".join([write(event) for event in events])
+        except BadAnswer:  # the upstream's mistake, which it names
+            raise
         except Exception as error:
             log.exception("writing a stream failed")
             raise BadAnswer("the answer could not be written") from error

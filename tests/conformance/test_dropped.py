@@ -127,6 +127,12 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "messages[0].content[0]",
     ),
     (
+        "chat",
+        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [RECORDING]}]},
+        "messages",
+        "messages[1].content[0]",
+    ),
+    (
         "responses",
         {"input": [{"role": "user", "content": [{"type": "input_image", "detail": "auto", "file_id": "file-1"}]}]},
         "messages",

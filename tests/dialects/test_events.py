@@ -22,7 +22,8 @@ from plano.dialects.identity.chat import (
     split_events,
     strip_usage_events,
 )
-from plano.dialects.identity.wire import CHAT
+from plano.dialects.identity.wire import CHAT, MESSAGES, RESPONSES, Wire
+from tests.dialects.bodies import values
 
 line_ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 texts = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12).map(str.encode)
@@ -142,6 +143,21 @@ def test_every_event_is_of_some_kind(event: bytes) -> None:
     assert classify_event(event) in EventKind
 
 
+FIELDS = st.sampled_from(["type", "error", "choices", "delta", "content_block", "response", "finish_reason"])
+
+
+@given(st.dictionaries(FIELDS, values | st.dictionaries(FIELDS, values, max_size=2), max_size=3))
+@pytest.mark.parametrize("wire", [CHAT, MESSAGES, RESPONSES], ids=lambda wire: wire.name)
+def test_every_event_of_every_dialect_is_of_some_kind(wire: Wire, event: dict[str, object]) -> None:
+    assert wire.classify_event(json.dumps(event).encode()) in EventKind
+
+
+@pytest.mark.parametrize("kind", [{}, [], ["response.created"], {"a": 1}, 7, None, True])
+@pytest.mark.parametrize("wire", [MESSAGES, RESPONSES], ids=lambda wire: wire.name)
+def test_a_type_that_is_no_text_says_nothing(wire: Wire, kind: object) -> None:
+    assert wire.classify_event(json.dumps({"type": kind}).encode()) is EventKind.NOTHING
+
+
 @pytest.mark.parametrize(
     ("body", "error"),
     [
@@ -199,6 +215,13 @@ def test_our_error_event_is_an_error_and_then_the_end() -> None:
     assert [classify_event(data) for data in read_events(event)] == [EventKind.ERROR, EventKind.DONE]
     assert split_events(event) == (event, b"")
     assert is_done(event)
+
+
+@pytest.mark.parametrize(("number", "following"), [("7", 8), ("9" * 15, 10**15), ("9" * 16, 0), ("9" * 9_000, 0)])
+def test_our_error_event_goes_on_counting_where_that_makes_sense(number: str, following: int) -> None:
+    tail = b'data: {"type":"response.output_text.delta","sequence_number":%b}\n\n' % number.encode()
+    event = RESPONSES.break_stream(b'{"error":{"message":"gone","code":"c","param":null}}', b"", tail)
+    assert json.loads(event.split(b"data: ")[1])["sequence_number"] == following
 
 
 USAGE = b'data: {"id":"1","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'

@@ -376,3 +376,10 @@ def test_what_has_no_place_is_named() -> None:
 )
 def test_the_model_stands_in_the_path(model: str, stream: bool, path: str) -> None:
     assert gemini_path(model, stream) == path
+
+
+def test_a_name_full_of_digits_is_a_new_model() -> None:
+    # Clients choose the names behind a wildcard; Python reads no number of more than 4,300 digits.
+    assert config(f"gemini-{'9' * 5_000}", reasoning=Reasoning(effort="high")) == {
+        "thinkingConfig": config("gemini-3-pro", reasoning=Reasoning(effort="high"))["thinkingConfig"]
+    }

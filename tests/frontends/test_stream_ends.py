@@ -37,6 +37,7 @@ def kind_of(verdict: Failure | bool | None) -> FailureKind | bool | None:
         (chunk(finish="tool_calls") + USAGE, StreamEnd.UNMARKED),
         (chunk(finish="stop") + b": bye\n\n", StreamEnd.UNMARKED),
         (chunk(), StreamEnd.CUT),
+        (chunk(finish=""), StreamEnd.CUT),
         (chunk() + USAGE, StreamEnd.CUT),
         (chunk("data: [DONE]"), StreamEnd.CUT),
         (chunk('\n\ndata: [DONE]\n\n"finish_reason":"stop"'), StreamEnd.CUT),

@@ -58,3 +58,17 @@ def test_a_call_that_the_client_could_not_read_is_a_failure_that_says_so() -> No
     assert isinstance(verdict, Failure)
     assert "'f' with arguments that are not a JSON object" in verdict.message
     assert verdict.body == body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_whose_arguments_are_no_json_is_told_by_its_name(caplog: pytest.LogCaptureFixture, stream: bool) -> None:
+    call = b'{"id":"c","type":"function","function":{"name":"f","arguments":"{nope"}}'
+    if stream:  # from an upstream that streams to a client that does not
+        body = b'data: {"choices":[{"delta":{"tool_calls":[%b]},"finish_reason":"tool_calls"}]}\n\n' % call
+    else:
+        body = b'{"choices":[{"message":{"tool_calls":[%b]},"finish_reason":"tool_calls"}]}' % call
+    verdict = translate().read_document(body, stream)
+    assert isinstance(verdict, Failure)
+    assert verdict.kind is FailureKind.PROTOCOL
+    assert "'f'" in verdict.message
+    assert not caplog.records  # the model's mistake, not a bug of ours

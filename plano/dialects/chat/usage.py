@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from plano.dialects.conversation import Json, StopReason, Usage
+from plano.dialects.tokens import read_count
 
 # ServiceTier: the reference knows no others, and typed clients none but these.
 SERVICE_TIERS: Final = frozenset(("auto", "default", "flex", "scale", "priority", "fast"))
@@ -143,7 +144,7 @@ def _count(value: Json, key: str) -> int:
     found = value.get(key)
     if type(found) is float and found.is_integer():
         found = int(found)
-    return found if type(found) is int and found > 0 else 0
+    return read_count(found)
 
 
 def _details(value: Json, key: str) -> Json:

@@ -30,6 +30,7 @@ from plano.dialects.conversation import (
 from plano.dialects.converse.content import DIALECT
 from plano.dialects.converse.names import client_tools
 from plano.dialects.custom_tools import unwrap
+from plano.dialects.tokens import read_count
 
 _STOP_REASONS: Final = {
     "end_turn": StopReason.END,
@@ -317,5 +318,4 @@ def _string(value: Json, name: str, place: str) -> str:
 
 
 def _count(usage: Json, name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return read_count(usage.get(name))

@@ -165,7 +165,7 @@ class _Renderer:
     def __init__(self, traits: Traits, dropped: Dropped) -> None:
         self._traits = traits
         self._dropped = dropped
-        self._document_names: set[str] = set()
+        self._document_names: dict[str, int] = {}
         self._ids = CallIds()
 
     def add(self, message: _Message, turn: Turn, path: str) -> None:

@@ -38,19 +38,21 @@ class CallIds:
     second call with an id gets another one, and so do the results that follow it.
     """
 
-    __slots__ = ("_latest", "_taken")
+    __slots__ = ("_latest", "_next", "_taken")
 
     def __init__(self) -> None:
         self._latest: dict[str, str] = {}
+        self._next: dict[str, int] = {}  # the number to try for the next call, by what stands before it
         self._taken: set[str] = set()
 
     def of_call(self, original: str) -> str:
         clean = converse_tool_id(original)
-        unique = clean
-        number = 2
+        unique, stem = clean, clean[:58]
+        number = self._next.get(stem, 2)
         while unique in self._taken:
-            unique = f"{clean[:58]}_{number}"
+            unique = f"{stem}_{number}"
             number += 1
+        self._next[stem] = number
         self._taken.add(unique)
         self._latest[original] = unique
         return unique
@@ -66,18 +68,19 @@ def client_tools(conversation: Conversation | None) -> dict[str, Tool]:
     return {converse_tool_name(tool.name): tool for tool in conversation.tools}
 
 
-def converse_document_name(title: str | None, taken: set[str]) -> str:
-    """A name for a document: allowed characters, single spaces, at most 200, not in `taken` (to which it is added:
-    Bedrock wants the names of one request to differ).
+def converse_document_name(title: str | None, taken: dict[str, int]) -> str:
+    """A name for a document: allowed characters, single spaces, at most 200, not in `taken` (to which it is added, with
+    the number to try for the next one: Bedrock wants the names of one request to differ).
     """
     name = _NOT_IN_DOCUMENT_NAMES.sub("-", title) if title else "document"
     name = _WHITESPACE.sub(" ", name)[:190].strip() or "document"
     unique = name
-    number = 2
+    number = taken.get(name, 2)
     while unique in taken:
         unique = f"{name} ({number})"
         number += 1
-    taken.add(unique)
+    taken[unique] = 2
+    taken[name] = number
     return unique
 
 

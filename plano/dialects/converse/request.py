@@ -134,6 +134,7 @@ def _inference(conversation: Conversation, traits: Traits, thinks: bool, dropped
 def _tool_config(conversation: Conversation, traits: Traits, additional: Json, dropped: Dropped) -> Json | None:
     choice = conversation.tool_choice
     called = _called_tools(conversation)
+    allowed = None if choice is None or choice.allowed is None else frozenset(choice.allowed)
     if conversation.parallel_tools is False:
         dropped.add("parallel_tool_calls")
     if choice is not None and choice.mode == "none":
@@ -142,7 +143,7 @@ def _tool_config(conversation: Conversation, traits: Traits, additional: Json, d
         dropped.add("tool_choice")
     tools: list[Json] = []
     for index, tool in enumerate(conversation.tools):
-        if choice is not None and choice.allowed is not None and tool.name not in choice.allowed:
+        if allowed is not None and tool.name not in allowed:
             continue
         if tool.opaque is not None:
             _opaque_tool(tool.opaque, traits, additional, f"tools[{index}]")
@@ -198,20 +199,18 @@ def _opaque_tool(value: Json, traits: Traits, additional: Json, place: str) -> N
 
 def _called_tools(conversation: Conversation) -> list[str] | None:
     """The tools that calls of the history name, in order; None when it holds neither calls nor results."""
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order, each once
     found = False
     for turn in conversation.turns:
         for block in turn.blocks:
             if isinstance(block, ToolUse):
                 found = True
-                name = converse_tool_name(block.name)
-                if name not in names:
-                    names.append(name)
+                names[converse_tool_name(block.name)] = None
             elif isinstance(block, ToolResult):
                 found = True
     if not found:
         return None
-    return names or ["tool"]
+    return list(names) or ["tool"]
 
 
 # -- reasoning and output ---------------------------------------------------------------------------------------------

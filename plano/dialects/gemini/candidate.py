@@ -19,6 +19,7 @@ from plano.dialects.conversation import BadAnswer, Json, StopReason, Usage
 from plano.dialects.custom_tools import unwrap
 from plano.dialects.events import BlockKind
 from plano.dialects.gemini.content import tag_signature
+from plano.dialects.tokens import read_count
 
 _REASONS: Final = {
     "STOP": StopReason.END,
@@ -253,5 +254,4 @@ def _read_string(body: Json, name: str) -> str:
 
 
 def _read_count(counts: Json, name: str) -> int:
-    value = counts.get(name)
-    return value if type(value) is int and value > 0 else 0
+    return read_count(counts.get(name))

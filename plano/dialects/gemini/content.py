@@ -44,7 +44,7 @@ SIGNATURE_TAG: Final = "gemini:"
 FOREIGN_CALL_SIGNATURE: Final = "skip_thought_signature_validator"
 LATEST_GENERATION: Final = 3
 
-_GENERATION: Final = re.compile(r"gemini-(\d+)")
+_GENERATION: Final = re.compile(r"gemini-(\d{1,4})")
 _CANNOT_FETCH: Final = re.compile(r"gemini-(?:1\.|2\.0)")  # "File input methods": external URLs
 _DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),(.*)", re.DOTALL)
 _FILES_API: Final = "https://generativelanguage.googleapis.com/"

@@ -109,7 +109,9 @@ def _collect_system(conversation: Conversation) -> list[Text]:
 def _render_tools(conversation: Conversation, dropped: Dropped) -> list[Json]:
     choice = conversation.tool_choice
     # Which tools are allowed can be said only where one must be called; otherwise the others are not offered.
-    offered = choice.allowed if choice is not None and choice.mode == "auto" else None
+    offered: frozenset[str] | None = None
+    if choice is not None and choice.mode == "auto" and choice.allowed is not None:
+        offered = frozenset(choice.allowed)
     declarations: list[Json] = []
     own: list[Json] = []
     for index, tool in enumerate(conversation.tools):

@@ -13,7 +13,9 @@ from typing import Any, Final
 
 import orjson
 
+from plano.dialects.chat.usage import parse_usage
 from plano.dialects.conversation import BadRequest
+from plano.dialects.tokens import MAX_COUNT, read_count
 
 DONE_EVENT: Final = b"data: [DONE]\n\n"
 # What ends an event of a stream (WHATWG HTML, 9.2.6: lines end in LF, CR LF or CR; an empty line ends an event). The
@@ -24,7 +26,8 @@ _EVENT_END = re.compile(rb"\n\n|\n\r\n|\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # OpenAI's shape, and Anthropic's, which says its type first.
 _ERROR_BODY = re.compile(rb'\s*\{\s*"(?:error"\s*:\s*[{"]|type"\s*:\s*"error")')
-_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
+# Some servers say "" until there is one.
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 _LAST_DATA = re.compile(rb"(?:.*[\r\n]|\A)data:", re.DOTALL)
 _BACKSLASH: Final = 0x5C
 _MAX_USAGE_OBJECTS: Final = 16
@@ -251,13 +254,18 @@ def find_usage(tail: bytes) -> Usage | None:
     if usage is None:
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+    if type(prompt) is not int or type(completion) is not int:
         return None
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if type(details) is dict else 0
-    details = usage.get("completion_tokens_details")
-    reasoning = details.get("reasoning_tokens") if type(details) is dict else 0
-    return prompt, completion, _count(cached), _count(reasoning)
+    if prompt < 0 or completion < 0 or prompt > MAX_COUNT or completion > MAX_COUNT:
+        return None
+    inputs, outputs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    cached = read_count(inputs.get("cached_tokens")) if type(inputs) is dict else 0
+    reasoning = read_count(outputs.get("reasoning_tokens")) if type(outputs) is dict else 0
+    usual = 3 + ("prompt_tokens_details" in usage) + ("completion_tokens_details" in usage)
+    if len(usage) != usual or usage.get("total_tokens") != prompt + completion or cached > prompt:
+        counts = parse_usage(usage)  # something is counted beside these, or under another name
+        return counts.input, counts.output, counts.cache_read, counts.reasoning
+    return prompt, completion, cached, min(reasoning, completion)
 
 
 def find_usage_object(tail: bytes) -> dict[str, Any] | None:
@@ -291,7 +299,3 @@ def _read_usage(tail: bytes, start: int) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return usage if type(usage) is dict else None
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0

@@ -15,6 +15,7 @@ from plano.dialects.identity import chat
 from plano.dialects.identity.chat import EventKind, RoutedRequest, Usage
 from plano.dialects.identity.forms import read_fields
 from plano.dialects.identity.wire import StreamEnd, Wire
+from plano.dialects.tokens import MAX_COUNT, read_count
 
 _DONE_TYPE = re.compile(rb'"type"\s*:\s*"(?:transcript\.text|speech\.audio)\.done"')
 _ERROR_EVENT = re.compile(rb'(?:\A|[\r\n])data:\s*\{\s*"type"\s*:\s*"error"')
@@ -152,14 +153,10 @@ def _read_usage(usage: dict[str, Any] | None) -> Usage | None:
     if usage is None:
         return None
     read = usage.get("prompt_tokens", usage.get("input_tokens", usage.get("total_tokens")))
-    if type(read) is not int or read < 0:
+    if type(read) is not int or not 0 <= read <= MAX_COUNT:
         return None
-    written = _count(usage.get("completion_tokens", usage.get("output_tokens")))
+    written = read_count(usage.get("completion_tokens", usage.get("output_tokens")))
     details = usage.get("prompt_tokens_details", usage.get("input_tokens_details"))
-    cached = _count(details.get("cached_tokens")) if type(details) is dict else 0
+    cached = read_count(details.get("cached_tokens")) if type(details) is dict else 0
     details = usage.get("completion_tokens_details", usage.get("output_tokens_details"))
-    return read, written, cached, _count(details.get("reasoning_tokens")) if type(details) is dict else 0
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
+    return read, written, cached, read_count(details.get("reasoning_tokens")) if type(details) is dict else 0

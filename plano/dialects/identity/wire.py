@@ -16,6 +16,7 @@ import orjson
 from plano.dialects.conversation import BadRequest
 from plano.dialects.identity import chat
 from plano.dialects.identity.chat import EventKind, RoutedRequest, Usage
+from plano.dialects.tokens import MAX_COUNT, read_count
 
 _STOPPED = re.compile(rb'"stop_reason"\s*:\s*"')
 _MESSAGE_STOP = re.compile(rb'"type"\s*:\s*"message_stop"')
@@ -31,7 +32,7 @@ _RESPONSE_OPENINGS: Final = frozenset(
         "response.reasoning_summary_part.added",
     }
 )
-_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
+_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d{1,15})\b')
 
 
 class StreamEnd(Enum):
@@ -166,16 +167,18 @@ class ResponsesWire(Wire):
         kind = event.get("type")
         if kind in ("error", "response.failed"):
             return EventKind.ERROR
-        if kind in _RESPONSE_OPENINGS:
+        if type(kind) is not str or kind in _RESPONSE_OPENINGS:  # what is no string may have no hash
             return EventKind.NOTHING
-        return EventKind.CONTENT if type(kind) is str else EventKind.NOTHING
+        return EventKind.CONTENT
 
     def find_usage(self, first: bytes, tail: bytes) -> Usage | None:
         usage = chat.find_usage_object(tail)
         if usage is None:
             return None
         read, written = usage.get("input_tokens"), usage.get("output_tokens")
-        if type(read) is not int or type(written) is not int or read < 0 or written < 0:
+        if type(read) is not int or type(written) is not int:
+            return None
+        if not (0 <= read <= MAX_COUNT and 0 <= written <= MAX_COUNT):
             return None
         cached = _detail(usage.get("input_tokens_details"), "cached_tokens")
         return read, written, cached, _detail(usage.get("output_tokens_details"), "reasoning_tokens")
@@ -236,8 +239,7 @@ def _find_response(first: bytes) -> dict[str, Any] | None:
 
 
 def _detail(details: Any, key: str) -> int:
-    value = details.get(key) if type(details) is dict else None
-    return value if type(value) is int and value > 0 else 0
+    return read_count(details.get(key)) if type(details) is dict else 0
 
 
 def _read_messages_usage(usage: dict[str, Any] | None) -> Usage | None:

@@ -30,6 +30,7 @@ from plano.dialects.conversation import (
 from plano.dialects.custom_tools import wrap
 from plano.dialects.messages.blocks import document_source, image_source, load_arguments
 from plano.dialects.messages.content import DIALECT, dump_arguments
+from plano.dialects.tokens import MAX_COUNT
 
 _STOPS: Final = {
     "end_turn": StopReason.END,
@@ -325,7 +326,7 @@ def render_usage(usage: Usage, service_tier: str | None = None) -> Json:
 
 
 def _count(value: Any, before: int) -> int:
-    return value if type(value) is int and value >= 0 else before
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else before
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

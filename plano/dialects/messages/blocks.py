@@ -70,7 +70,7 @@ class MessagesRenderer:
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
         self._ids: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}  # and the number to try for the next call of that id
 
     def render_turns(self, turns: list[Turn]) -> list[Json]:
         """The messages of all turns but those of role `system`, which have no place among them."""
@@ -191,11 +191,12 @@ class MessagesRenderer:
         """The id of a new call. Some providers count calls anew in every turn; the API wants every id once."""
         clean = _clean(original)
         unique = clean
-        number = 2
+        number = self._taken.get(clean, 2)
         while unique in self._taken:
             unique = f"{clean}_{number}"
             number += 1
-        self._taken.add(unique)
+        self._taken[unique] = 2
+        self._taken[clean] = number
         self._ids[original] = unique
         return unique
 

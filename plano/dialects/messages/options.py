@@ -38,7 +38,7 @@ _ANY_OBJECT: Final = {"type": "object", "properties": {}}
 def render_tools(conversation: Conversation, model: str, dropped: Dropped) -> list[Json]:
     """The tools on offer. Those that the client does not allow now are not offered: there is no other way to say so."""
     choice = conversation.tool_choice
-    allowed = choice.allowed if choice is not None else None
+    allowed = None if choice is None or choice.allowed is None else frozenset(choice.allowed)
     strict_left = _MAX_STRICT_TOOLS if limits_of(model).strict else 0
     tools: list[Json] = []
     for index, tool in enumerate(conversation.tools):

@@ -161,9 +161,10 @@ class _ItemParser:
 
 
 def _holds_results(turn: Turn) -> bool:
-    return all(
-        isinstance(block, ToolResult) or (isinstance(block, Opaque) and block.dialect == ITEM) for block in turn.blocks
-    )
+    if not turn.blocks:
+        return True
+    first = turn.blocks[0]  # messages hold none, and nothing but results joins a result
+    return isinstance(first, ToolResult) or (isinstance(first, Opaque) and first.dialect == ITEM)
 
 
 def _read_reasoning_texts(item: Json, name: str, path: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from plano.dialects.conversation import Conversation, Json, StopReason, UpstreamError, Usage
+from plano.dialects.tokens import read_count
 
 SERVICE_TIERS: Final = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 
@@ -322,5 +323,4 @@ def parse_usage(value: Any) -> Usage:
 
 
 def _count(value: Any, name: str) -> int:
-    count = value.get(name) if type(value) is dict else None
-    return count if type(count) is int and count > 0 else 0
+    return read_count(value.get(name)) if type(value) is dict else 0
