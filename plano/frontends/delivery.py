@@ -409,6 +409,8 @@ class Delivery:
         else:
             self.deadline_s = self._idle_deadline()
             connection.sink = relay
+            if relay.passes_chunks:
+                connection.passer = relay
             if self.connection.writing_paused:  # the client has yet to take what was written before this answer
                 self.pause()
         if isinstance(relay, TranslatingRelay):

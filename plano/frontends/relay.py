@@ -78,6 +78,11 @@ class Relay:
         self._write = write
         self._chunked = False
 
+    @property
+    def passes_chunks(self) -> bool:
+        """May it be given chunks as they come?"""
+        return self._events and self._chunked
+
     def break_stream(self, error: GatewayError) -> bytes:
         """The events that end the stream with an error of our own."""
         return self._wire.break_stream(render_error(error, self._wire.errors), self._first, b"".join(self._tail))
@@ -119,6 +124,20 @@ class Relay:
             self._write(frame_chunk(body) + LAST_CHUNK if body else LAST_CHUNK)
         if complete:
             self._exchange.relayed(None)
+
+    def upstream_chunk(self, chunk: bytes, start: int) -> bool:
+        """See `upstreams.connection.Passer`: whole events pass in the frame in which they came."""
+        size = len(chunk) - start - 2
+        if self._partial or size < 2 or chunk[-3] != LINE_FEED or chunk[-4] != LINE_FEED:
+            return False
+        body = chunk[start:-2]
+        if self._strip_usage and body.find(b'"choices":[]') >= 0:
+            return False
+        self.fresh = True
+        self._keep(body)
+        self.bytes_out += size
+        self._write(chunk)
+        return True
 
     def upstream_failed(self, failure: Failure) -> None:
         """The upstream broke off, stood still or was cut by us."""
@@ -207,6 +226,10 @@ class TranslatingRelay(Relay):
         super().__init__(exchange, wire, head, chunked=chunked, events=True, strip_usage=False)
         self._translation = translation
         self._coding = coding
+
+    @property
+    def passes_chunks(self) -> bool:
+        return False
 
     def usage(self) -> KnownUsage:
         return self._translation.known_usage()

@@ -1,7 +1,9 @@
 """One HTTP/1.1 connection to an upstream, on httptools (llhttp). No task, no future: a sink is called as bytes arrive.
 
 The body of a response is handed on decoded (chunk framing removed), one call per read, so that the relay can frame it
-anew and never passes half a chunk on. A connection serves one request at a time and is pooled in between.
+anew and never passes half a chunk on. Only a read that is one whole chunk, the rule in a stream of tokens, is offered
+to the `passer` as it came: taking it apart and framing it anew would give the same bytes. A connection serves one
+request at a time and is pooled in between.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from plano.upstreams.pool import Pool
 
 MAX_HEAD_BYTES: Final = 256 * 1024
+_CR: Final = 0x0D
+_LF: Final = 0x0A
+_MAX_SIZE_DIGITS: Final = 8
 
 _DROP: Final = 0
 _TYPE: Final = 1
@@ -69,13 +74,23 @@ class Sink(Protocol):
         """A pooled connection was closed before any byte of an answer: the request may go out again as it is."""
 
 
+class Passer(Protocol):
+    """A sink that passes chunks on."""
+
+    def upstream_chunk(self, chunk: bytes, start: int) -> bool:
+        """A chunk of the body as it came: its data begin at `start` and end with the last two bytes, which are a line
+        end. False: not taken, it comes again as `upstream_data`."""
+
+
 class UpstreamConnection:
     """See the module. Response fields are valid from `upstream_head` until the request ends.
 
-    `content_length` is -1 when the upstream gave none; `lines` are the end-to-end headers ready to be written.
+    `content_length` is -1 when the upstream gave none; `lines` are the end-to-end headers ready to be written. `passer`
+    may be set while a response with chunks is under way, and is forgotten with the next request.
     """
 
     __slots__ = (
+        "_between_chunks",
         "_chunked",
         "_complete",
         "_head_bytes",
@@ -93,6 +108,7 @@ class UpstreamConnection:
         "content_type",
         "idle_since_s",
         "lines",
+        "passer",
         "retry_after",
         "reused",
         "session_kept",
@@ -123,7 +139,8 @@ class UpstreamConnection:
         self.coding = b""
         self.lines: list[bytes] = []
         self._head_done = self._told = self._complete = self._interim = self._keep = self._received = False
-        self._chunked = False
+        self._chunked = self._between_chunks = False
+        self.passer: Passer | None = None
         self._head_bytes = 0
         self.transport.write(payload)
 
@@ -142,6 +159,10 @@ class UpstreamConnection:
         if sink is None:  # an idle upstream has nothing to say
             self.transport.abort()
             return
+        if self._between_chunks and self.passer is not None:
+            start = find_chunk_data(data)
+            if start > 0 and self.passer.upstream_chunk(data, start):
+                return  # the parser has not seen it: it waits for the next chunk now as before
         self._received = True
         try:
             self._parser.feed_data(data)
@@ -158,13 +179,15 @@ class UpstreamConnection:
                 self._break(Failure(FailureKind.PROTOCOL, "the head of the upstream's response is too large"))
             return
         pieces = self._pieces
+        last = b""
         if not pieces:
             body = b""
         elif len(pieces) == 1:
-            body = pieces[0]
+            body = last = pieces[0]
             pieces.clear()
         else:
             body = b"".join(pieces)
+            last = pieces[-1]
             pieces.clear()
         complete = self._complete
         if complete:
@@ -176,6 +199,8 @@ class UpstreamConnection:
             sink.upstream_data(body, complete)
         if complete:
             self._release()
+        elif self.passer is not None:
+            self._between_chunks = ends_with_chunk(data, last)
 
     def eof_received(self) -> bool | None:
         return None  # close: an upstream that has stopped sending has nothing more for us
@@ -263,3 +288,32 @@ class UpstreamConnection:
             self._pool.put_back(self)
         else:
             self._pool.retire(self)
+
+
+def find_chunk_data(data: bytes) -> int:
+    """Where the data of a chunk begin if these bytes are exactly one, else 0. Extensions, and sizes of more than eight
+    digits, are left to the parser (RFC 9112, 7.1)."""
+    size = place = 0
+    length = len(data)
+    while place < length and place < _MAX_SIZE_DIGITS:
+        digit = data[place]
+        if 0x30 <= digit <= 0x39:
+            size = size * 16 + digit - 0x30
+        elif 0x61 <= digit <= 0x66:
+            size = size * 16 + digit - 0x57
+        elif 0x41 <= digit <= 0x46:
+            size = size * 16 + digit - 0x37
+        else:
+            break
+        place += 1
+    if place == 0 or size == 0 or length != place + size + 4:
+        return 0
+    if data[place] != _CR or data[place + 1] != _LF or data[length - 2] != _CR or data[length - 1] != _LF:
+        return 0
+    return place + 2
+
+
+def ends_with_chunk(data: bytes, piece: bytes) -> bool:
+    """Do these bytes, which the parser has just read, end with a whole chunk, so that the next one comes next? `piece`
+    is what it has given of the body last; a chunk that began in an earlier read does not count."""
+    return data.endswith((b"%x\r\n%b\r\n" % (len(piece), piece), b"%X\r\n%b\r\n" % (len(piece), piece)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -54,12 +55,13 @@ def runner(records: RecordSocket) -> Iterator[asyncio.Runner]:
         yield running
 
 
-async def relay(records: RecordSocket, pieces: list[bytes], *, stream: bool) -> tuple[bytes, bytes]:
-    """Head and body that a client gets when the upstream's answer comes in these reads."""
+async def relay(records: RecordSocket, pieces: list[bytes], *, stream: bool, **fields: Any) -> tuple[bytes, bytes]:
+    """Head and body that a client gets when the upstream's answer comes in these reads. `fields` are further ones of
+    the request."""
     async with WiredFrontend(records.address) as wired:
         connection, _ = wired.provide()
         client, wire = wired.accept()
-        client.data_received(chat_request(stream=stream))
+        client.data_received(chat_request(stream=stream, **fields))
         for piece in pieces:
             connection.data_received(piece)
     head, _, body = wire.data.partition(b"\r\n\r\n")
@@ -87,6 +89,21 @@ def test_a_stream_may_come_byte_by_byte(runner: asyncio.Runner, records: RecordS
     data = STREAM_HEAD + b"".join(chunk(event) for event in EVENTS) + LAST_CHUNK
     _, body = runner.run(relay(records, cut(data, set(range(len(data)))), stream=True))
     assert unchunk(body) == BODY
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_stream_of_one_chunk_a_read_passes_as_it_came(
+    runner: asyncio.Runner, records: RecordSocket, asks: bool
+) -> None:
+    frames = [chunk(event) for event in EVENTS]
+    options = {"stream_options": {"include_usage": asks}}
+    _, body = runner.run(relay(records, [STREAM_HEAD, *frames, LAST_CHUNK], stream=True, **options))
+    events = [event for event in EVENTS if asks or event is not USAGE]
+    assert unchunk(body) == b"".join(events)
+    # what came before the first content has been held back, and left with it
+    assert body.endswith(b"".join([chunk(event) for event in events[2:]] + [LAST_CHUNK]))
+    record = runner.run(records.read_one())
+    assert (record.tokens_in, record.tokens_out, record.bytes_out) == (11, 5, len(b"".join(events)))
 
 
 def test_every_chunk_to_the_client_ends_with_an_event(runner: asyncio.Runner, records: RecordSocket) -> None:

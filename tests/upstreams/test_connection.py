@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from plano.config.plan import LimitsPlan
-from plano.upstreams.connection import MAX_HEAD_BYTES, UpstreamConnection
+from plano.upstreams.connection import MAX_HEAD_BYTES, UpstreamConnection, find_chunk_data
 from plano.upstreams.failures import FailureKind
 from plano.upstreams.pool import Origin as Address
 from plano.upstreams.pool import Pool
@@ -124,6 +125,80 @@ def test_one_read_is_one_call_however_many_chunks_it_holds() -> None:
     exchange.receive(CHUNKED + b"1\r\na\r\n1\r\nb\r\n", b"1\r\nc\r\n1\r\nd\r\n", b"1\r\n", b"e\r\n0\r\n\r\n")
     assert exchange.caller.told == ["head", "data", "data", "end"]
     assert exchange.caller.body == b"abcde"
+
+
+class Taker:
+    """A passer that takes every chunk, or every one that `wants` says it does, beside the caller that gets the rest."""
+
+    def __init__(self, caller: Caller, wants: list[bool]) -> None:
+        self.caller = caller
+        self.chunks: list[bytes] = []
+        self._wants = wants
+
+    def upstream_chunk(self, chunk: bytes, start: int) -> bool:
+        if self._wants and not self._wants.pop():
+            return False
+        self.chunks.append(chunk)
+        self.caller.body += chunk[start:-2]
+        return True
+
+
+# Line ends and digits within the data, to look like framing.
+data_of_chunks = st.lists(st.text("\r\n0a2", min_size=1, max_size=40).map(str.encode), min_size=1, max_size=12)
+
+
+@given(data_of_chunks, st.sets(st.integers(0, 600), max_size=6), st.lists(st.booleans(), max_size=12), st.booleans())
+def test_chunks_that_pass_leave_the_rest_of_the_answer_as_it_is(
+    parts: list[bytes], cuts: set[int], wants: list[bool], upper: bool
+) -> None:
+    frames = [(b"%X\r\n%b\r\n" if upper else b"%x\r\n%b\r\n") % (len(part), part) for part in parts]
+    ends = {len(b"".join(frames[:count])) for count in range(len(frames) + 1)}  # most reads are one chunk
+    stream = b"".join(frames) + b"0\r\n\r\n"
+    places = sorted(place for place in ends | cuts | {len(stream)} if place <= len(stream))
+    exchange = Exchange()
+    exchange.receive(CHUNKED)
+    taker = exchange.connection.passer = Taker(exchange.caller, wants)
+    exchange.receive(*[stream[start:end] for start, end in pairwise(places)])
+    assert exchange.caller.body == b"".join(parts)
+    assert exchange.caller.told.count("end") == 1
+    assert set(taker.chunks) <= set(frames)
+    assert exchange.kept
+    exchange.ask()
+    assert exchange.connection.passer is None
+
+
+def test_chunks_pass_once_the_parser_stands_between_two() -> None:
+    exchange = Exchange()
+    exchange.receive(CHUNKED)
+    taker = exchange.connection.passer = Taker(exchange.caller, [])
+    exchange.receive(b"1\r\na\r\n", b"1\r\nb\r\n", b"1\r\nc\r\n1\r\nd\r\n", b"1\r\ne\r\n", b"0\r\n\r\n")
+    assert taker.chunks == [b"1\r\nb\r\n", b"1\r\ne\r\n"]
+    assert exchange.caller.body == b"abcde"
+
+
+@pytest.mark.parametrize(
+    ("data", "start"),
+    [
+        (b"1\r\na\r\n", 3),
+        (b"0001\r\na\r\n", 6),
+        (b"A\r\n0123456789\r\n", 3),
+        (b"a\r\n0123456789\r\n", 3),
+        (b"10\r\n0123456789abcdef\r\n", 4),
+        (b"1;x=y\r\na\r\n", 0),  # an extension
+        (b"000000001\r\na\r\n", 0),
+        (b"0\r\n\r\n", 0),  # the end
+        (b"2\r\na\r\n", 0),
+        (b"1\r\na\r\n1\r\nb\r\n", 0),
+        (b"1\r\na\n\n", 0),
+        (b"1\n\na\r\n", 0),
+        (b"\r\na\r\n", 0),
+        (b"g\r\na\r\n", 0),
+        (b"1", 0),
+        (b"", 0),
+    ],
+)
+def test_what_is_exactly_one_chunk(data: bytes, start: int) -> None:
+    assert find_chunk_data(data) == start
 
 
 def test_what_passes_of_the_head() -> None:
