@@ -65,7 +65,7 @@ async def measure(attempts: tuple[Attempt, ...], batch_records: int) -> float:
 def main() -> None:
     """Prints one line per kind of record."""
     calm_garbage_collector()
-    batch_records = int(sys.argv[1]) if len(sys.argv) > 1 else 800
+    batch_records = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     failed = Attempt("openai/model-0", "model-0", 503, "status", 0.1)
     failed_over = (failed, failed, Attempt("anthropic/model-1", "model-1", 200, "", 0.7))
     for what, attempts in (("first attempt succeeded", ()), ("retried and failed over", failed_over)):

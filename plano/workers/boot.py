@@ -50,7 +50,7 @@ class TelemetryBoot:
     address: str
     admin_socket: int
     max_model_pairs: int = 1_000
-    queue_batches: int = 250
+    queue_batches: int = 500
 
 
 @dataclass(frozen=True, slots=True)
