@@ -108,13 +108,17 @@ async def test_all_attempts_share_the_deadline_of_the_listener(
     serve: Serve, connect: Connect, upstream: Upstream, records: RecordSocket
 ) -> None:
     retry = replace(QUICK_RETRY, attempts=10, per_try_timeout_s=0.2, fallback_models=("test/one",))
-    client = await start(serve, connect, upstream, retry, timeout_s=0.5)
+    client = await start(serve, connect, upstream, retry, timeout_s=0.9)
     upstream.default = (HANG,)
     answer, took_s = await ask(client)
     assert (answer.status, answer.error["code"]) == (504, "deadline_exceeded")
-    assert 0.5 <= took_s < 2
-    assert answer.header("x-plano-attempts") == "3"
-    assert [attempt.error for attempt in (await records.read_one()).attempts] == ["timeout", "timeout", "deadline"]
+    assert 0.9 <= took_s < 3
+    *timed_out, last = [attempt.error for attempt in (await records.read_one()).attempts]
+    # four at best; a busy machine looks at the deadlines later
+    assert 1 <= len(timed_out) <= 4
+    assert set(timed_out) == {"timeout"}
+    assert last == "deadline"
+    assert answer.header("x-plano-attempts") == str(len(timed_out) + 1)
 
 
 async def test_a_candidate_that_hangs_is_passed_by(
